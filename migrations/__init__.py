@@ -1,0 +1,1 @@
+"""Alembic migrations, inside the wheel: ``gpuplan init`` runs them without an ``alembic.ini``."""

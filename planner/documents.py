@@ -1,0 +1,146 @@
+"""Reading spec and plan files: YAML or JSON in, validated types out, every error with its place and a fix."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from planner.errors import InvalidInput
+
+MOST_BYTES = 64 * 2**20
+T = TypeVar("T", bound=BaseModel)
+
+
+def read_document(path: Path) -> Any:
+    """The content of a ``.json``, ``.yaml`` or ``.yml`` file as plain lists and dicts.
+
+    Raises
+    ------
+    InvalidInput
+        The file is missing, too large, not text, not well-formed, has a key twice, or a number that is no number.
+    """
+    try:
+        if path.stat().st_size > MOST_BYTES:
+            raise InvalidInput(f"is larger than {MOST_BYTES >> 20} MiB", field=str(path))
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise InvalidInput(f"cannot be read: {error.strerror}", field=str(path), fix="check the path") from None
+    except UnicodeDecodeError:
+        raise InvalidInput("is not a text file", field=str(path), fix="give a YAML or JSON file in UTF-8") from None
+    if not text.strip():
+        raise InvalidInput("is empty", field=str(path))
+    if path.suffix == ".json" or text.lstrip()[0] in "{[":
+        return parse_json(text, str(path))
+    return _parse_yaml(text, str(path))
+
+
+def parse_json(text: str, source: str) -> Any:
+    """JSON without duplicate keys, NaN or Infinity."""
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        keys = [key for key, _ in pairs]
+        if len(set(keys)) < len(keys):
+            twice = next(key for key in keys if keys.count(key) > 1)
+            raise InvalidInput(f"has the key {twice!r} twice in one object", field=source)
+        return dict(pairs)
+
+    def refuse(constant: str) -> Any:
+        raise InvalidInput(f"contains {constant}, which is not a number in JSON", field=source)
+
+    try:
+        return json.loads(text, object_pairs_hook=unique, parse_constant=refuse)
+    except json.JSONDecodeError as error:
+        raise InvalidInput(f"is not well-formed JSON: {error.msg}", field=f"{source}:{error.lineno}") from None
+    except RecursionError:
+        raise InvalidInput("is nested too deeply", field=source) from None
+
+
+def _parse_yaml(text: str, source: str) -> Any:
+    import yaml  # only YAML specs need it, and start-up time counts
+
+    class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+        """Safe tags only; a key given twice is an error; aliases are refused, as they can grow without bound."""
+
+        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+            keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+            twice = next((key for i, key in enumerate(keys) if key in keys[:i]), None)
+            if twice is not None:
+                line = node.start_mark.line + 1
+                raise InvalidInput(f"has the key {twice!r} twice in one mapping", field=f"{source}:{line}")
+            return super().construct_mapping(node, deep=deep)
+
+    try:
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=Loader)):
+            raise InvalidInput("uses YAML aliases (*name)", field=source, fix="write the values out")
+        return yaml.load(text, Loader=Loader)  # noqa: S506  # a safe loader
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{source}:{mark.line + 1}" if mark else source
+        raise InvalidInput(f"is not well-formed YAML: {getattr(error, 'problem', None) or error}", field=where) from None
+    except RecursionError:
+        raise InvalidInput("is nested too deeply", field=source) from None
+
+
+def validated(kind: type[T], document: Any, source: str = "") -> T:
+    """``document`` as a ``kind``; every mistake in it is reported at once, each with its path."""
+    if not isinstance(document, dict):
+        what = "a list" if isinstance(document, list) else repr(document)[:60]
+        raise InvalidInput(f"holds {what} where an object with fields is needed", field=source or None)
+    try:
+        return kind.model_validate(document)
+    except ValidationError as error:
+        raise _explained(error, kind, source) from None
+
+
+def _explained(error: ValidationError, kind: type[BaseModel], source: str) -> InvalidInput:
+    problems = error.errors(include_url=False)
+    lines = []
+    for problem in problems[:20]:
+        message = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "extra_forbidden":
+            message = f"unknown field{_closest_field(kind, problem['loc'])}"
+        elif problem["type"] == "missing":
+            message = "is missing"
+        elif not isinstance(problem["input"], dict | list | tuple) and problem["type"] != "value_error":
+            message = f"{message} (got {problem['input']!r:.60})"
+        lines.append((_path(problem["loc"]), message))
+    prefix = f"{source}: " if source else ""
+    if len(problems) == 1:
+        path, message = lines[0]
+        return InvalidInput(message, field=f"{prefix}{path}".rstrip(": ") or None)
+    more = f"\n  … and {len(problems) - 20} more" if len(problems) > 20 else ""
+    listing = "".join(f"\n  {path}: {message}" if path else f"\n  {message}" for path, message in lines)
+    return InvalidInput(f"{len(problems)} mistakes:{listing}{more}", field=source or None)
+
+
+def _path(location: tuple[int | str, ...]) -> str:
+    text = ""
+    for part in location:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
+    return text
+
+
+def _closest_field(kind: type[BaseModel], location: tuple[int | str, ...]) -> str:
+    from profiles.errors import closest
+
+    fields: type[Any] | None = kind
+    for part in location[:-1]:
+        if isinstance(part, str) and fields is not None and part in getattr(fields, "model_fields", {}):
+            fields = _model_in(fields.model_fields[part].annotation)
+    known = list(getattr(fields, "model_fields", {}))
+    near = closest(str(location[-1]), known, limit=1)
+    return f"; did you mean {near[0]!r}?" if near else f"; known fields: {', '.join(known)}" if known else ""
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    """The model class inside ``X``, ``tuple[X, ...]`` or ``X | None``."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for inner in getattr(annotation, "__args__", ()):
+        found = _model_in(inner)
+        if found:
+            return found
+    return None

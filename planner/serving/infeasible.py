@@ -1,0 +1,180 @@
+"""Why a request cannot be met, and the smallest change that would make it so.
+
+Two kinds of reason: a request size that no GPU on offer serves within the SLO, found before any solve; and limits
+that cannot hold together, found by leaving limits out until the rest can (a deletion filter: what stays is a smallest
+set in conflict).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from planner.serving.optimise import optimise
+from planner.serving.pools import Pool, Question
+from planner.serving.problem import Problem, prices
+from planner.types import Conflict, Relaxation, SolveOptions
+
+_MOST_BUCKETS_NAMED = 8
+
+
+def unservable(question: Question) -> tuple[Conflict, ...]:
+    """One conflict per service with request sizes that no pool on offer can serve at any rate."""
+    conflicts = []
+    for s, (numbers, buckets, pools) in enumerate(
+        zip(question.problem.services, question.buckets, question.pools, strict=True)
+    ):
+        reachable = numbers.capacity * numbers.hosts.any(axis=1)[:, None]
+        lost = np.flatnonzero((reachable <= 0).all(axis=0)) if pools else np.arange(len(buckets))
+        if lost.size:
+            hosted = [pool for pool, any_host in zip(pools, numbers.hosts.any(axis=1), strict=True) if any_host]
+            conflicts.append(_unservable_conflict(question, s, lost, hosted))
+    return tuple(conflicts)
+
+
+def _unservable_conflict(question: Question, s: int, lost: np.ndarray, pools: list[Pool]) -> Conflict:
+    service, buckets = question.spec.services[s], question.buckets[s]
+    total = sum(bucket.requests_per_s for bucket in buckets)
+    named = [f"{buckets[b].label} ({buckets[b].requests_per_s / total:.2%} of requests)" for b in lost]
+    more = f" and {lost.size - _MOST_BUCKETS_NAMED} more" if lost.size > _MOST_BUCKETS_NAMED else ""
+    detail = f"no GPU on offer serves these sizes of {service.name!r}: {'; '.join(named[:_MOST_BUCKETS_NAMED])}{more}"
+    if not pools:
+        detail += "; no instance on offer holds a replica of any measured layout"
+    capacities = [pool.capacity for pool in pools if pool.capacity is not None]
+    if capacities and all((c.binding[lost] == "context").any() for c in capacities):
+        detail += "; they are longer than the model's context"
+    elif capacities and all((c.binding[lost] == "memory").any() for c in capacities):
+        detail += "; their KV cache does not fit beside the weights on any layout on offer"
+    relaxations = []
+    for name in ("ttft_ms", "tpot_ms", "e2e_ms"):
+        limit = getattr(service.slo, name)
+        if limit is None or not capacities:
+            continue
+        best = np.min([getattr(c, f"best_{name}")[lost] for c in capacities], axis=0)
+        nearest = float(best.max())
+        if np.isfinite(nearest) and nearest > limit:
+            relaxations.append(Relaxation(
+                limit=f"services[{s}].slo.{name}", current=limit, needed=nearest,
+                detail=f"the fastest GPU on offer needs {nearest:,.4g} ms for {buckets[lost[int(best.argmax())]].label}",
+            ))  # fmt: skip
+    constraints = tuple(relaxation.limit for relaxation in relaxations) or (f"services[{s}].workload",)
+    return Conflict(constraints=constraints, detail=detail, relaxations=tuple(relaxations))
+
+
+@dataclass(frozen=True)
+class _Limit:
+    """A limit of the problem: how to drop it, how to set it, and the problem whose objective is its use."""
+
+    path: str
+    value: float
+    without: Callable[[Problem], Problem]
+    least_use: Callable[[Problem], float | None]
+
+
+def conflicting_limits(question: Question, options: SolveOptions) -> tuple[Conflict, ...]:
+    """The smallest set of limits that cannot hold together, and for each the value that alone would resolve it."""
+    deadline = time.perf_counter() + options.time_limit_s
+    quick = options.model_copy(update={"time_limit_s": min(options.time_limit_s, 10.0), "gap": 1e-3})
+    limits = _limits(question, quick)
+
+    def feasible(problem: Problem) -> bool:
+        return optimise(problem, quick).solution.outcome != "infeasible"
+
+    core, problem = list(limits), question.problem
+    for limit in limits:
+        if time.perf_counter() > deadline:
+            break
+        smaller = limit.without(problem)
+        if not feasible(smaller):
+            problem = smaller
+            core.remove(limit)
+    relaxations, others = [], []
+    for limit in core:
+        if time.perf_counter() > deadline:
+            break
+        use = limit.least_use(limit.without(question.problem))
+        if use is not None:
+            relaxations.append(Relaxation(
+                limit=limit.path, current=limit.value, needed=use,
+                detail=f"{limit.path} would have to be {use:,.6g} instead of {limit.value:,.6g}",
+            ))  # fmt: skip
+        else:
+            others.append(limit.path)
+    detail = f"these limits cannot hold together: {', '.join(limit.path for limit in core)}"
+    if len(core) == 1:
+        detail = f"{core[0].path} = {core[0].value:,.6g} is too tight for the traffic and the SLOs"
+    if others and not relaxations:
+        detail += "; no change of a single one of them suffices"
+    return (Conflict(constraints=tuple(limit.path for limit in core), detail=detail, relaxations=tuple(relaxations)),)
+
+
+def _limits(question: Question, options: SolveOptions) -> list[_Limit]:
+    problem = question.problem
+
+    def least(per_instance: np.ndarray, per_active_w: np.ndarray) -> Callable[[Problem], float | None]:
+        def use(relaxed: Problem) -> float | None:
+            target = replace(relaxed, per_instance=per_instance, per_active_w=per_active_w, goodput=False)
+            return optimise(target, options).solution.objective
+
+        return use
+
+    nothing = np.zeros(problem.offers.gpus.size)
+    limits = []
+    for cap in problem.caps:
+        limits.append(_Limit(
+            cap.path, cap.limit,
+            lambda p, path=cap.path: replace(p, caps=tuple(c for c in p.caps if c.path != path)),
+            least(cap.weight, nothing),
+        ))  # fmt: skip
+    if problem.budget_usd_per_hour is not None:
+        limits.append(_Limit(
+            "limits.budget_usd_per_hour", problem.budget_usd_per_hour,
+            lambda p: replace(p, budget_usd_per_hour=None), least(*prices("cost", problem.offers)),
+        ))  # fmt: skip
+    if problem.power_w is not None:
+        limits.append(_Limit(
+            "limits.power_w", problem.power_w, lambda p: replace(p, power_w=None),
+            least(*prices("power", problem.offers)),
+        ))  # fmt: skip
+    if problem.max_gpu_types is not None:
+        limits.append(_Limit(
+            "limits.max_gpu_types", float(problem.max_gpu_types), lambda p: replace(p, max_gpu_types=None),
+            lambda p: _fewest_types(p, options),
+        ))  # fmt: skip
+    for s, service in enumerate(problem.services):
+        if service.max_spot_fraction < 1 and service.spot.any():
+            limits.append(_Limit(
+                f"services[{s}].max_spot_fraction", service.max_spot_fraction,
+                lambda p, s=s: _with_spot(p, s, 1.0), lambda p, s=s: _least_spot(p, s, options),
+            ))  # fmt: skip
+    return limits
+
+
+def _fewest_types(problem: Problem, options: SolveOptions) -> float | None:
+    for count in range(1, int(problem.offers.gpu_type.max(initial=0)) + 2):
+        if optimise(replace(problem, max_gpu_types=count), options).answer is not None:
+            return float(count)
+    return None
+
+
+def _with_spot(problem: Problem, s: int, fraction: float) -> Problem:
+    services = list(problem.services)
+    services[s] = replace(services[s], max_spot_fraction=fraction)
+    return replace(problem, services=tuple(services))
+
+
+def _least_spot(problem: Problem, s: int, options: SolveOptions) -> float | None:
+    """Smallest share on spot, to 1%, by bisection: feasibility is monotone in the share."""
+    if optimise(problem, options).answer is None:
+        return None
+    low, high = 0, 100
+    while high - low > 1:
+        middle = (low + high) // 2
+        if optimise(_with_spot(problem, s, middle / 100), options).answer is not None:
+            high = middle
+        else:
+            low = middle
+    return high / 100

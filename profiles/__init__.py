@@ -1,0 +1,1 @@
+"""Measured facts about GPUs, instances, prices and models, and what they predict."""

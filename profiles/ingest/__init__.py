@@ -1,0 +1,97 @@
+"""Facts out of the files that other tools write: one file here per format, one way in.
+
+``read`` returns every fact of a file or raises; nothing is imported by halves. ``gpuplan`` is our own format, and
+``write`` its inverse.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from profiles.errors import InvalidInput, UnknownName
+from profiles.ingest import (
+    aibrix,
+    aiperf,
+    gpuplan,
+    guidellm,
+    helix,
+    hf_config,
+    inference_latency,
+    inference_power,
+    melange,
+    skypilot_catalogue,
+    splitwise,
+    vllm_bench,
+)
+from profiles.ingest.format import Format, Ingested, Options, flag
+from profiles.ingest.gpuplan import write
+from profiles.ingest.problems import first_problem
+from profiles.ingest.table import WrongHeader
+from profiles.names import KnownNames
+
+__all__ = ["FORMATS", "Format", "Ingested", "flag", "read", "write"]
+
+FORMATS: dict[str, Format] = {
+    module.FORMAT.name: module.FORMAT
+    for module in (
+        gpuplan,
+        inference_latency,
+        inference_power,
+        splitwise,
+        helix,
+        vllm_bench,
+        guidellm,
+        aiperf,
+        melange,
+        aibrix,
+        hf_config,
+        skypilot_catalogue,
+    )
+}
+"""Every format by its name on the command line."""
+
+
+def read(format_name: str, path: Path, known: KnownNames, **options: object) -> Ingested:
+    """All facts of ``path``, a file in the format ``format_name``, with GPUs and models under their ``known`` names.
+
+    ``options`` add what the file does not say (``FORMATS[...].all_options``; None is absent). Raises ``UnknownName``
+    for a format, GPU or option that does not exist, and ``InvalidInput`` for a file or option that cannot be meant,
+    listing up to 20 bad rows at once.
+    """
+    chosen = FORMATS.get(format_name)
+    if chosen is None:
+        raise UnknownName("format", format_name, FORMATS, fix=f"formats: {', '.join(FORMATS)}")
+    given = _options(chosen, {name: value for name, value in options.items() if value is not None})
+    path = Path(path)
+    if path.suffix and path.suffix.lower() not in chosen.suffixes:
+        raise InvalidInput(
+            f"{chosen.name} files end in {' or '.join(chosen.suffixes)}, not {path.suffix}",
+            field=path.name,
+            fix=_formats_for(path.suffix.lower()),
+        )
+    try:
+        return chosen.read(path, known, given)
+    except WrongHeader as error:
+        alike = [other.name for other in FORMATS.values() if other.columns and {*other.columns} <= {*error.header}]
+        if alike:
+            error.fix = f"this looks like {alike[-1]}: import it as that"
+        raise
+
+
+def _options(chosen: Format, given: dict[str, object]) -> Options:
+    for name in given:
+        if name not in chosen.all_options:
+            takes = ", ".join(flag(option) for option in chosen.all_options)
+            raise InvalidInput(f"{chosen.name} takes no such option", field=flag(name), fix=f"it takes {takes}")
+    try:
+        return Options.model_validate(given)
+    except ValidationError as error:
+        problem = first_problem(error, {name: flag(name) for name in given}, "")
+        raise problem from error
+
+
+def _formats_for(suffix: str) -> str:
+    names = [other.name for other in FORMATS.values() if suffix in other.suffixes]
+    return f"formats with {suffix} files: {', '.join(names)}" if names else "export it as CSV or JSON"

@@ -1,0 +1,193 @@
+"""Reading a CSV table row by row: every row good, or an error that lists the bad ones."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO, TypeVar
+
+from profiles.errors import InvalidInput, closest
+from profiles.ingest.files import opened
+from profiles.ingest.problems import Built, Problems, build, listed
+from profiles.types import Measurement
+
+
+FASTEST_MS = {"ttft_ms": 1.0, "tpot_ms": 0.5, "itl_p50_ms": 0.1}
+"""Below these a time must be in another unit: no engine answers in a millisecond or makes 2000 tokens/s for one user."""
+
+
+class Skip(Exception):  # noqa: N818 - not an error: it ends one row
+    """Raised for a row that is knowingly left out; the text says why and is counted in the notes."""
+
+
+class WrongHeader(InvalidInput):
+    """The first line does not name the columns that the format needs."""
+
+    def __init__(self, detail: str, *, field: str, fix: str | None, header: tuple[str, ...]) -> None:
+        super().__init__(detail, field=field, fix=fix)
+        self.header = header
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a table, as text, that knows where it stands."""
+
+    file: str
+    line: int
+    cells: Mapping[str, str]
+
+    def __getitem__(self, column: str) -> str:
+        """The cell, stripped; "" when blank or when the table has no such column."""
+        return self.cells.get(column, "").strip()
+
+    def where(self, column: str) -> str:
+        """File, line and column, for the ``field`` of an error."""
+        return f"{self.file}:{self.line}: {column}"
+
+    def number(self, column: str, default: float = 0.0) -> float:
+        """The cell as a number, ``default`` when blank; raises ``InvalidInput`` for text and for NaN."""
+        text = self[column]
+        if not text:
+            return default
+        try:
+            value = float(text)
+        except ValueError:
+            value = float("nan")
+        if value != value or value in (float("inf"), float("-inf")):
+            raise InvalidInput(f"must be a finite number, not {text!r}", field=self.where(column))
+        return value
+
+    def count(self, column: str) -> int:
+        """The cell as a degree of parallelism: a whole number, where blank and 0 mean 1."""
+        value = self.number(column, 1)
+        if value < 0 or value != int(value):
+            raise InvalidInput(f"must be a whole number of at least 0, not {self[column]!r}", field=self.where(column))
+        return int(value) or 1
+
+    def positive_or_zero(self, column: str) -> float:
+        """The cell as a number of at least 0, blank meaning 0."""
+        value = self.number(column)
+        if value < 0:
+            raise InvalidInput(f"must not be negative, not {self[column]!r}", field=self.where(column))
+        return value
+
+    def build(self, kind: type[Built], columns: Mapping[str, str], **computed: object) -> Built:
+        """A ``kind`` whose fields come from the named ``columns``, and from ``computed`` where the cell is not it.
+
+        ``columns`` of computed fields only say where to point when the value is wrong.
+        """
+        values = {field: self[column] for field, column in columns.items()} | computed
+        built = build(kind, values, columns, f"{self.file}:{self.line}")
+        if isinstance(built, Measurement):
+            _check_milliseconds(built, self, columns)
+        return built
+
+
+Fact = TypeVar("Fact")
+
+
+def read_rows(
+    path: Path, required: Iterable[str], parse: Callable[[Row], Fact], *, reference: str
+) -> tuple[list[Fact], list[str]]:
+    """Facts of all rows in ``path``, duplicates folded, and notes that count what was left out.
+
+    ``parse`` turns one row into one fact, raises ``Skip`` to leave it out, or ``InvalidInput``. Rows are
+    streamed. Raises ``InvalidInput`` for a file without the ``required`` columns or rows, and with up to 20 bad
+    rows at once; ``reference`` is the format's name in messages.
+    """
+    facts: dict[Fact, None] = {}
+    skipped: Counter[str] = Counter()
+    problems = Problems(path.name)
+    num_rows = num_folded = 0
+    for row in _rows(path, tuple(required), reference, problems):
+        num_rows += 1
+        try:
+            fact = parse(row)
+        except Skip as reason:
+            skipped[str(reason)] += 1
+        except InvalidInput as problem:
+            problems.add(problem)
+        else:
+            num_folded += fact in facts
+            facts[fact] = None
+    problems.raise_any()
+    if not num_rows:
+        raise InvalidInput("has a header but no rows", field=path.name, fix="give a file with at least one row")
+    notes = [f"{count} rows skipped: {reason}" for reason, count in sorted(skipped.items())]
+    if num_folded:
+        notes.append(f"{num_folded} repeated rows folded into their first copy")
+    return list(facts), notes
+
+
+def _rows(path: Path, required: tuple[str, ...], reference: str, problems: Problems) -> Iterator[Row]:
+    with opened(path, reference) as text:
+        _refuse_json(text, path, reference)
+        lines = csv.reader(text, strict=True)
+        try:
+            header = tuple(name.strip() for name in next(lines, []))
+            _check_header(header, required, path, reference)
+            for cells in lines:
+                # Counting the newlines inside quoted cells, this is the row's last line, which editors can jump to.
+                line = lines.line_num
+                if not any(cell.strip() for cell in cells):
+                    continue
+                if len(cells) != len(header):
+                    problems.add(
+                        InvalidInput(
+                            f"has {len(cells)} cells, the header has {len(header)}",
+                            field=f"{path.name}:{line}",
+                            fix="quote cells that contain commas and fill the missing ones",
+                        )
+                    )
+                    continue
+                yield Row(path.name, line, dict(zip(header, cells, strict=True)))
+        except csv.Error as error:
+            raise InvalidInput(f"is not CSV: {error}", field=f"{path.name}:{lines.line_num}") from error
+
+
+def _refuse_json(text: TextIO, path: Path, reference: str) -> None:
+    start = text.read(256).lstrip()
+    text.seek(0)
+    if start[:1] in ("{", "["):
+        raise InvalidInput(
+            f"this looks like JSON, but {reference} files are CSV",
+            field=path.name,
+            fix="name the format of the file, e.g. vllm-bench, guidellm or aiperf",
+        )
+
+
+def _check_header(header: tuple[str, ...], required: tuple[str, ...], path: Path, reference: str) -> None:
+    repeated = [name for name in dict.fromkeys(header) if header.count(name) > 1]
+    if repeated:
+        raise WrongHeader(f"names {listed(repeated)} twice", field=f"{path.name}:1", fix="rename one", header=header)
+    missing = [name for name in required if name not in header]
+    if missing:
+        spare = [name for name in header if name not in required]
+        renamed = [f"{name!r} may be {close[0]!r} here" for name in missing if (close := closest(name, spare, 1))]
+        raise WrongHeader(
+            f"has no column {listed(missing)}",
+            field=f"{path.name}:1",
+            fix="; ".join(renamed) or f"{reference} files have the columns {', '.join(required)}",
+            header=header,
+        )
+
+
+def _check_milliseconds(measured: Measurement, row: Row, columns: Mapping[str, str]) -> None:
+    """Refuse times that only make sense in seconds, and times that contradict each other."""
+    for field, fastest_ms in FASTEST_MS.items():
+        value = getattr(measured, field)
+        if value is not None and value < fastest_ms:
+            raise InvalidInput(
+                f"{value:g} ms is faster than any engine",
+                field=row.where(columns.get(field, field)),
+                fix=f"times are in milliseconds; if this one is in seconds write {value * 1000:g}",
+            )
+    if measured.ttft_ms and measured.e2e_ms and measured.e2e_ms < measured.ttft_ms:
+        raise InvalidInput(
+            f"{measured.e2e_ms:g} ms end to end is less than the TTFT of {measured.ttft_ms:g} ms",
+            field=row.where(columns.get("e2e_ms", "e2e_ms")),
+            fix="give both in milliseconds",
+        )

@@ -1,0 +1,12 @@
+"""What measurements predict: latency, throughput, power and capacity of a model on GPUs, with honest errors.
+
+``PerformanceModel(facts)`` answers for a ``Layout``. Behind it, one idea at every level: a time is a sum of
+physical terms (``terms``) in units of what the datasheet allows (``datasheet``), with non-negative coefficients
+(``fit``) that are learned per layout, pulled towards its family and from there towards the datasheet (``learn``).
+Non-negative terms make every answer monotone: longer requests and more of them never look faster.
+"""
+
+from profiles.performance.answers import Capacity, Memory, Percentile, Prediction, Slo
+from profiles.performance.model import PerformanceModel
+
+__all__ = ["Capacity", "Memory", "Percentile", "PerformanceModel", "Prediction", "Slo"]

@@ -1,0 +1,87 @@
+"""The highest request rate that meets an SLO."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from profiles.performance.answers import Floats, Marks, Percentile, Slo, Strings
+from profiles.performance.latency import Latency, Timing
+
+NORMAL_QUANTILE: dict[Percentile, float] = {"mean": 0.0, "p50": 0.0, "p90": 1.2816, "p95": 1.6449, "p99": 2.3263}
+
+HALVINGS = 26
+"""Bisection steps: concurrency to better than one part in a million of the range."""
+
+
+@dataclass(frozen=True)
+class Sustained:
+    """Highest rates with their mean times, and what binds; arrays over request sizes."""
+
+    concurrency: Floats
+    requests_per_s: Floats
+    timing: Timing
+    """At the SLO's percentile."""
+    binding: Strings
+
+
+def crowd(concurrency: Floats, percentile: Percentile) -> Floats:
+    """Requests in flight that are exceeded for the slowest requests only.
+
+    Under open (Poisson) traffic the number in flight is Poisson around its mean N where service is spread over many
+    requests at once (M/G/∞), so its q-quantile is about ``N + z_q · √N``; a request that arrives then sees those times.
+    """
+    return concurrency + NORMAL_QUANTILE[percentile] * np.sqrt(concurrency)
+
+
+def sustain(latency: Latency, input_tokens: Floats, output_tokens: Floats, slo: Slo, most: float) -> Sustained:
+    """Largest rate within ``slo`` for each request size, at no more than ``most`` requests in flight.
+
+    Every time grows with concurrency, so the largest concurrency that meets the SLO is found by bisection; rate
+    ``N / E2E(N)`` grows with it until memory is full.
+    """
+    fits = latency.limit.running(input_tokens, output_tokens)
+    highest = np.maximum(np.minimum(fits, most), 1.0)
+
+    def timing(concurrency: Floats) -> Timing:
+        return latency.at(input_tokens, output_tokens, crowd(concurrency, slo.percentile))
+
+    concurrency = _largest(lambda n: _excess(timing(n), slo).max(axis=0) <= 1.0, highest)
+    at = timing(concurrency)
+    excess = _excess(timing(np.minimum(concurrency * 1.001, highest)), slo)
+    names = np.array(["ttft", "tpot", "e2e"])
+    full = np.where(fits <= most, "memory", "throughput")
+    binding = np.where(excess.max(axis=0) > 1.0, names[excess.argmax(axis=0)], full)
+    possible = (_excess(at, slo).max(axis=0) <= 1.0) & (fits >= 1.0)
+    binding = np.where(fits < 1.0, "memory", binding)
+    mean = latency.at(input_tokens, output_tokens, concurrency)
+    rate = np.where(possible, 1e3 * concurrency / mean.e2e_ms, 0.0)
+    return Sustained(np.where(possible, concurrency, 0.0), rate, at, binding)
+
+
+def _largest(meets: Callable[[Floats], Marks], highest: Floats) -> Floats:
+    """Largest N in [1, highest] for which ``meets`` holds, given that it holds up to some N; 1 where it never does."""
+    low, high = np.zeros_like(highest), np.log(highest)
+    low = np.where(meets(highest), high, low)
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        good = meets(np.exp(middle))
+        low, high = np.where(good, middle, low), np.where(good, high, middle)
+    return np.exp(low)
+
+
+def _excess(timing: Timing, slo: Slo) -> Floats:
+    """(3, points): each latency as a multiple of its limit; 0 where not asked."""
+    zero = np.zeros_like(timing.e2e_ms)
+    return np.stack(
+        [
+            zero if limit is None else value / limit
+            for value, limit in (
+                (timing.ttft_ms, slo.ttft_ms),
+                (timing.tpot_ms, slo.tpot_ms),
+                (timing.e2e_ms, slo.e2e_ms),
+            )
+        ]
+    )
