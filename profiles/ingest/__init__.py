@@ -74,9 +74,10 @@ def read(format_name: str, path: Path, known: KnownNames, **options: object) -> 
     try:
         return chosen.read(path, known, given)
     except WrongHeader as error:
-        alike = [other.name for other in FORMATS.values() if other.columns and {*other.columns} <= {*error.header}]
+        alike = [other for other in FORMATS.values() if other.columns and {*other.columns} <= {*error.header}]
         if alike:
-            error.fix = f"this looks like {alike[-1]}: import it as that"
+            closest = max(alike, key=lambda other: len(other.columns))
+            error.fix = f"this looks like {closest.name}: import it as that"
         raise
 
 

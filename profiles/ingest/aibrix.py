@@ -8,7 +8,7 @@ read as the GPU and the rest as the model, unless ``--gpu`` and ``--model`` say 
 
 from __future__ import annotations
 
-import datetime as dt
+from contextlib import suppress
 from pathlib import Path
 
 from profiles.errors import InvalidInput, UnknownName
@@ -31,7 +31,6 @@ def read(path: Path, known: KnownNames, options: Options) -> Ingested:
         raise InvalidInput("must be [[output ticks], [input ticks]]", field=(document / "indexes").where)
     outputs, inputs = axes
     model, gpu, notes = _who(name, known, options, document)
-    created = (document / "created").measured()
     profile = build(
         RateProfile,
         {
@@ -46,8 +45,7 @@ def read(path: Path, known: KnownNames, options: Options) -> Ingested:
             "usd_per_hour": (document / "cost").number(),
             "slo": _slo(document / "slos"),
             "source": options.source or f"AIBrix GPU profile {name}",
-            "as_of": options.as_of
-            or (dt.datetime.fromtimestamp(created, tz=dt.UTC).date() if created else modified_on(path)),
+            "as_of": options.as_of or (document / "created").day() or modified_on(path),
         },
         {
             "requests_per_s": "tputs",
@@ -62,23 +60,24 @@ def read(path: Path, known: KnownNames, options: Options) -> Ingested:
 
 def _who(name: str, known: KnownNames, options: Options, document: Node) -> tuple[str, str, tuple[str, ...]]:
     """Model and GPU of the deployment ``name``, and a note on what was read out of the name."""
+    if options.gpu:
+        model, gpu = name, known.gpu(options.gpu, "--gpu")
+    else:
+        model, gpu = _split(name, known, (document / "gpu").where)
+    model = known.model(options.model or model)
+    if options.gpu and options.model:
+        return model, gpu, ()
+    return model, gpu, (f"{name!r} read as model {model!r} on {gpu}; --model and --gpu say otherwise",)
+
+
+def _split(name: str, known: KnownNames, where: str) -> tuple[str, str]:
+    """``name`` before and after the dash that starts the longest ending that is a known GPU."""
     words = name.split("-")
-    for start in range(len(words)):
-        ending = "-".join(words[start:])
-        try:
-            gpu = known.gpu(options.gpu or ending, "--gpu" if options.gpu else None)
-        except UnknownName:
-            if options.gpu:
-                raise
-            continue
-        prefix = name if options.gpu else "-".join(words[:start])
-        model = known.model(options.model or prefix or name)
-        note = f"{name!r} read as model {model!r} on {gpu}; --model and --gpu say otherwise"
-        return model, gpu, () if options.gpu and options.model else (note,)
-    known_gpus = sorted({gpu.name for gpu in known.gpus.values()})
-    raise UnknownName(
-        "GPU", name, known_gpus, field=(document / "gpu").where, fix="add --gpu NAME, e.g. --gpu A100-80GB"
-    )
+    for start in range(1, len(words)):
+        with suppress(UnknownName):
+            return "-".join(words[:start]), known.gpu("-".join(words[start:]))
+    gpus = sorted({gpu.name for gpu in known.gpus.values()})
+    raise UnknownName("GPU", name, gpus, field=where, fix="add --gpu NAME, e.g. --gpu A100-80GB")
 
 
 def _slo(slos: Node) -> str:

@@ -17,9 +17,9 @@ from pathlib import Path
 from profiles.errors import InvalidInput
 from profiles.ingest.deployment import deployment
 from profiles.ingest.document import Node, read_document, read_lines
-from profiles.ingest.files import modified_on
+from profiles.ingest.files import modified_on, utc_day
 from profiles.ingest.format import DEPLOYMENT, Format, Ingested, Options
-from profiles.ingest.problems import build
+from profiles.ingest.problems import build, counted
 from profiles.names import KnownNames
 from profiles.types import Batch, Measurement
 
@@ -86,10 +86,10 @@ def _from_records(path: Path, known: KnownNames, options: Options) -> Ingested:
     values = _rates(seen, duration_s) | {
         "load": "closed_loop",
         "source": options.source or "AIPerf records",
-        "as_of": options.as_of or dt.datetime.fromtimestamp(min(seen["start_ns"]) / 1e9, tz=dt.UTC).date(),
+        "as_of": options.as_of or utc_day(min(seen["start_ns"]) / 1e9, path.name),
     }
     measured = build(Measurement, served | values, {}, path.name)
-    notes = (f"{num_left_out} warm-up or cancelled requests left out",) if num_left_out else ()
+    notes = (f"{counted(num_left_out, 'warm-up or cancelled request')} left out",) if num_left_out else ()
     return Ingested(Batch(measurements=(measured,)), notes)
 
 

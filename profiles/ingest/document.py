@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
-import math
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from profiles.errors import InvalidInput
-from profiles.ingest.files import opened
+from profiles.ingest.files import opened, utc_day
 
 
 @dataclass(frozen=True)
@@ -53,9 +54,11 @@ class Node:
         """The value as a finite number, None when absent; raises ``InvalidInput`` for anything else."""
         if self.value is None:
             return None
-        if isinstance(self.value, bool) or not isinstance(self.value, int | float) or not math.isfinite(self.value):
-            raise InvalidInput(f"must be a finite number, not {self.value!r}", field=self.where)
-        return float(self.value)
+        value = float("nan") if isinstance(self.value, bool) or not isinstance(self.value, int | float) else self.value
+        # JSON sets no bound: 1e999 reads as infinity, and a whole number may be too large for a float.
+        if not abs(value) <= sys.float_info.max:
+            raise InvalidInput(f"must be a finite number, not {self.value!r:.40}", field=self.where)
+        return float(value)
 
     def measured(self) -> float | None:
         """A number that was measured: None when absent or 0, which these tools write for "nothing to measure"."""
@@ -63,6 +66,11 @@ class Node:
         if value is not None and value < 0:
             raise InvalidInput(f"must not be negative, not {value:g}", field=self.where)
         return value or None
+
+    def day(self) -> dt.date | None:
+        """The day of a time in seconds since 1970, None when absent; raises ``InvalidInput`` where it is none."""
+        seconds = self.measured()
+        return None if seconds is None else utc_day(seconds, self.where)
 
     def matrix(self) -> list[list[float]]:
         """The value as rows of numbers, all of one length; raises ``InvalidInput`` otherwise."""
@@ -109,6 +117,8 @@ def _parsed(text: str, file: str, reference: str, place: str) -> Node:
         if start not in ("{", "["):
             said = f"this looks like CSV or plain text, but {reference} files are JSON"
         raise InvalidInput(said, field=place, fix=f"give the JSON file that {reference} describes") from error
+    except ValueError as error:  # a number of thousands of digits
+        raise InvalidInput(f"holds a number that cannot be meant: {error}", field=place) from error
     except RecursionError as error:
         raise InvalidInput("is nested too deeply to be a report", field=place) from error
     if not isinstance(value, dict):

@@ -54,6 +54,14 @@ def _refuse_binary(path: Path, expected: str) -> None:
         )
 
 
+def utc_day(seconds: float, where: str) -> dt.date:
+    """The day of a time in seconds since 1970; raises ``InvalidInput`` at ``where`` for one that is no date."""
+    try:
+        return dt.datetime.fromtimestamp(seconds, tz=dt.UTC).date()
+    except (OverflowError, OSError, ValueError) as error:
+        raise InvalidInput(f"{seconds:g} is no time in seconds since 1970", field=where) from error
+
+
 def modified_on(path: Path) -> dt.date:
     """The day ``path`` was last changed (UTC): the date of facts whose file carries none."""
-    return dt.datetime.fromtimestamp(path.stat().st_mtime, tz=dt.UTC).date()
+    return utc_day(path.stat().st_mtime, str(path))

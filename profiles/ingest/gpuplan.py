@@ -74,11 +74,6 @@ def _read_csv(path: Path, known: KnownNames, options: Options) -> Ingested:
     columns = {field: field for field in FIELDS}
 
     def parse(row: Row) -> Measurement:
-        unknown = [column for column in row.cells if column not in FIELDS]
-        if unknown:
-            raise InvalidInput(
-                "is no field of a measurement", field=row.where(unknown[0]), fix=f"the fields are {', '.join(FIELDS)}"
-            )
         return row.build(
             Measurement,
             columns,
@@ -88,7 +83,7 @@ def _read_csv(path: Path, known: KnownNames, options: Options) -> Ingested:
             as_of=row["as_of"] or options.as_of,
         )
 
-    measurements, notes = read_rows(path, REQUIRED, parse, reference=FORMAT.name)
+    measurements, notes = read_rows(path, REQUIRED, parse, reference=FORMAT.name, allowed=FIELDS)
     return Ingested(Batch(measurements=tuple(measurements)), tuple(notes))
 
 
@@ -98,8 +93,8 @@ def _read_json(path: Path, known: KnownNames, options: Options) -> Ingested:
         raise InvalidInput(f"holds none of {listed(KINDS)}", field=path.name, fix="give a file that gpuplan exported")
     for fact in (fact.value for kind in KINDS for fact in document / kind):
         if isinstance(fact, dict):
-            fact.setdefault("source", options.source)
-            fact.setdefault("as_of", options.as_of)
+            fact["source"] = fact.get("source") or options.source
+            fact["as_of"] = fact.get("as_of") or options.as_of
     try:
         # Facts, because a snapshot is a batch that carries its digest; what is read is the batch in it.
         facts = Facts.model_validate(document.value)

@@ -7,7 +7,6 @@ The report does not name the GPU or the layout: ``--gpu``, ``--tp`` and so on do
 
 from __future__ import annotations
 
-import datetime as dt
 from pathlib import Path
 
 from profiles.errors import InvalidInput
@@ -23,7 +22,7 @@ LOADS = {"concurrent": "closed_loop", "synchronous": "closed_loop", "throughput"
 """GuideLLM's strategies; the others (constant, poisson, ...) send at a rate: an open loop."""
 
 TIMES = {"ttft": "time_to_first_token_ms", "tpot": "inter_token_latency_ms"}
-STATISTICS = {"p50_ms": ("percentiles", "p50"), "p90_ms": ("percentiles", "p90"), "p99_ms": ("percentiles", "p99")}
+PERCENTILES = ("p50", "p90", "p99")
 
 
 def read(path: Path, known: KnownNames, options: Options) -> Ingested:
@@ -65,23 +64,18 @@ def _measurement(
         "output_tokens_per_s": _mean(metrics, "output_tokens_per_second"),
         "e2e_ms": e2e_s * 1000 if e2e_s else None,
         "source": options.source or f"GuideLLM {version}".strip(),
-        "as_of": options.as_of or _started_on(benchmark) or modified_on(path),
+        "as_of": options.as_of or (benchmark / "start_time").day() or modified_on(path),
     }
     for quantity, metric in TIMES.items():
         values[f"{quantity}_ms"] = _mean(metrics, metric)
-        for suffix, (group, percentile) in STATISTICS.items():
-            values[f"{quantity}_{suffix}"] = (metrics / metric / "successful" / group / percentile).measured()
+        for name in PERCENTILES:
+            values[f"{quantity}_{name}_ms"] = (metrics / metric / "successful" / "percentiles" / name).measured()
     served = deployment(options, known, tool="guidellm", model=backend.text())
     return build(Measurement, served | values, {}, f"{path.name}: {benchmark.path}")
 
 
 def _mean(metrics: Node, metric: str) -> float | None:
     return (metrics / metric / "successful" / "mean").measured()
-
-
-def _started_on(benchmark: Node) -> dt.date | None:
-    started = (benchmark / "start_time").measured()
-    return dt.datetime.fromtimestamp(started, tz=dt.UTC).date() if started else None
 
 
 FORMAT = Format(

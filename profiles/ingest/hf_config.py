@@ -178,8 +178,8 @@ def _whole(config: Node, *spellings: str) -> int:
     for key in spellings:
         value = (config / key).number()
         if value is not None:
-            if value < 0 or value != int(value):
-                raise InvalidInput(f"must be a whole number, not {value:g}", field=(config / key).where)
+            if not 0 <= value <= 1e9 or value != int(value):
+                raise InvalidInput(f"must be a whole number up to a billion, not {value:g}", field=(config / key).where)
             return int(value)
     return 0
 

@@ -17,6 +17,7 @@ import datetime as dt
 from pathlib import Path
 
 from profiles.ingest.format import Format, Ingested, Options
+from profiles.ingest.problems import counted
 from profiles.ingest.table import Row, read_rows
 from profiles.names import KnownNames
 from profiles.types import Batch, Measurement
@@ -67,9 +68,7 @@ def read(path: Path, known: KnownNames, options: Options) -> Ingested:
 
     measurements, notes = read_rows(path, REQUIRED, parse, reference=FORMAT.name)
     if num_recounted:
-        notes.append(
-            f"{num_recounted} rows that count moe_tp × moe_ep GPUs read as moe_ep GPUs (see the format's page)"
-        )
+        notes.append(f"{counted(num_recounted, 'row')} with a GPU count of moe_tp × moe_ep read as moe_ep GPUs")
     return Ingested(Batch(measurements=tuple(measurements)), tuple(notes))
 
 

@@ -86,6 +86,11 @@ def _problem(found: ErrorDetails, where: Mapping[str, str], place: str) -> Inval
     return InvalidInput(said, field=field)
 
 
+def counted(count: int, noun: str) -> str:
+    """``1 row``, ``2 rows``."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def listed(names: Iterable[str]) -> str:
     """``a, b, c`` of ``names`` in quotes."""
     return ", ".join(repr(name) for name in names)

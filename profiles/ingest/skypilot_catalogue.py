@@ -19,7 +19,7 @@ from profiles.errors import UnknownName
 from profiles.ingest.files import modified_on
 from profiles.ingest.format import Format, Ingested, Options
 from profiles.ingest.google_hosts import host_machine
-from profiles.ingest.problems import build
+from profiles.ingest.problems import build, counted
 from profiles.ingest.table import Row, Skip, read_rows
 from profiles.names import KnownNames
 from profiles.types import Batch, InstanceType, Price
@@ -90,7 +90,7 @@ def read(path: Path, known: KnownNames, options: Options) -> Ingested:
             for market, usd_per_hour in markets.items()
             if usd_per_hour
         ]
-    notes += [f"{count} {what}" for what, count in sorted(left_out.items())]
+    notes += [f"{counted(count, what)} left out" for what, count in sorted(left_out.items())]
     return Ingested(Batch(instances=tuple(instances.values()), prices=tuple(prices)), tuple(notes))
 
 
@@ -130,7 +130,7 @@ def _machines(offers: Iterable[Offer], left_out: Counter[str]) -> list[Offer]:
         machine = host_machine(host.instance)
         part = parts.get((*machine, host.zone or host.region)) if machine else None
         if part is None:
-            left_out["Google hosts without a price for their GPUs in the same zone"] += 1
+            left_out["unpriced Google host"] += 1
             continue
         both_spot = host.spot_usd_per_hour and part.spot_usd_per_hour
         whole.append(
@@ -164,7 +164,7 @@ def _spot(machine: Offer, left_out: Counter[str]) -> float:
     """The spot price of ``machine`` if it is one, else 0."""
     ratio = machine.spot_usd_per_hour / machine.usd_per_hour
     if math.isclose(ratio, 0.1, rel_tol=1e-4) or ratio >= 1 - 1e-9:
-        left_out["spot prices left out: exactly 10% of on-demand, or not below it"] += 1
+        left_out["placeholder spot price"] += 1
         return 0.0
     return machine.spot_usd_per_hour
 

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO, TypeVar
 
 from profiles.errors import InvalidInput, closest
 from profiles.ingest.files import opened
-from profiles.ingest.problems import Built, Problems, build, listed
+from profiles.ingest.problems import Built, Problems, build, counted, listed
 from profiles.types import Measurement
 
-
 FASTEST_MS = {"ttft_ms": 1.0, "tpot_ms": 0.5, "itl_p50_ms": 0.1}
-"""Below these a time must be in another unit: no engine answers in a millisecond or makes 2000 tokens/s for one user."""
+"""Below these a time must be in another unit: no engine answers within 1 ms or gives one user 2000 tokens/s."""
 
 
 class Skip(Exception):  # noqa: N818 - not an error: it ends one row
@@ -90,19 +89,24 @@ Fact = TypeVar("Fact")
 
 
 def read_rows(
-    path: Path, required: Iterable[str], parse: Callable[[Row], Fact], *, reference: str
+    path: Path,
+    required: tuple[str, ...],
+    parse: Callable[[Row], Fact],
+    *,
+    reference: str,
+    allowed: tuple[str, ...] = (),
 ) -> tuple[list[Fact], list[str]]:
     """Facts of all rows in ``path``, duplicates folded, and notes that count what was left out.
 
     ``parse`` turns one row into one fact, raises ``Skip`` to leave it out, or ``InvalidInput``. Rows are
-    streamed. Raises ``InvalidInput`` for a file without the ``required`` columns or rows, and with up to 20 bad
-    rows at once; ``reference`` is the format's name in messages.
+    streamed. Raises ``InvalidInput`` for a file without rows or the ``required`` columns, or with others than
+    ``allowed`` (if given), and with up to 20 bad rows at once; ``reference`` is the format's name in messages.
     """
     facts: dict[Fact, None] = {}
     skipped: Counter[str] = Counter()
     problems = Problems(path.name)
     num_rows = num_folded = 0
-    for row in _rows(path, tuple(required), reference, problems):
+    for row in _rows(path, required, allowed, reference, problems):
         num_rows += 1
         try:
             fact = parse(row)
@@ -116,19 +120,28 @@ def read_rows(
     problems.raise_any()
     if not num_rows:
         raise InvalidInput("has a header but no rows", field=path.name, fix="give a file with at least one row")
-    notes = [f"{count} rows skipped: {reason}" for reason, count in sorted(skipped.items())]
+    notes = [f"{counted(count, 'row')} skipped: {reason}" for reason, count in sorted(skipped.items())]
     if num_folded:
-        notes.append(f"{num_folded} repeated rows folded into their first copy")
+        notes.append(f"{counted(num_folded, 'repeated row')} folded into the first copy")
     return list(facts), notes
 
 
-def _rows(path: Path, required: tuple[str, ...], reference: str, problems: Problems) -> Iterator[Row]:
+def _rows(
+    path: Path, required: tuple[str, ...], allowed: tuple[str, ...], reference: str, problems: Problems
+) -> Iterator[Row]:
     with opened(path, reference) as text:
         _refuse_json(text, path, reference)
         lines = csv.reader(text, strict=True)
         try:
             header = tuple(name.strip() for name in next(lines, []))
             _check_header(header, required, path, reference)
+            strangers = [name for name in header if allowed and name not in allowed]
+            if strangers:
+                raise InvalidInput(
+                    f"has columns that {reference} files do not: {listed(strangers)}",
+                    field=f"{path.name}:1",
+                    fix=f"remove or rename them; the columns are {', '.join(allowed)}",
+                )
             for cells in lines:
                 # Counting the newlines inside quoted cells, this is the row's last line, which editors can jump to.
                 line = lines.line_num

@@ -20,6 +20,7 @@ from profiles.performance.rows import Rows
 from profiles.performance.systems import (
     FAMILY_PULL,
     LAYOUT_PULL,
+    NOMINAL_PULL,
     Member,
     calm,
     crowding,
@@ -56,14 +57,15 @@ class Family:
 
 def learn(members: Mapping[Layout, Member]) -> Family:
     """Fit a family and each of its layouts; cost is linear in the rows."""
+    pull = FAMILY_PULL if all(m.sheet.known for m in members.values()) else NOMINAL_PULL
     free = [prompt_system(m.sheet, calm(m.rows), RunningLimit()) for m in members.values()]
-    prompt = fit_prompt(free, PROMPT_PRIOR, FAMILY_PULL).coefficients
+    prompt = fit_prompt(free, PROMPT_PRIOR, pull).coefficients
     limits = find_limits(members, prompt)
     systems = {layout: prompt_system(m.sheet, m.rows, limits[layout]) for layout, m in members.items()}
-    prompt = fit_prompt(list(systems.values()), PROMPT_PRIOR, FAMILY_PULL).coefficients
+    prompt = fit_prompt(list(systems.values()), PROMPT_PRIOR, pull).coefficients
     prompts = {layout: fit_prompt([systems[layout]], prompt, LAYOUT_PULL) for layout in members}
     steps = {layout: step_system(m, limits[layout], prompts[layout].coefficients) for layout, m in members.items()}
-    step = fit_step(list(steps.values()), STEP_PRIOR, FAMILY_PULL).coefficients
+    step = fit_step(list(steps.values()), STEP_PRIOR, pull).coefficients
     learned = {}
     for layout, m in members.items():
         own = fit_step([steps[layout]], step, LAYOUT_PULL)

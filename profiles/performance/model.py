@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import product
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -16,6 +15,7 @@ from profiles.performance.answers import Capacity, Floats, Memory, Percentile, P
 from profiles.performance.capacity import crowd, sustain
 from profiles.performance.datasheet import Datasheet, datasheet
 from profiles.performance.latency import Latency, RunningLimit
+from profiles.performance.layouts import ROOFLINE_ENGINE, FamilyKey, family_key, order, roofline_layouts
 from profiles.performance.learn import Family, learn
 from profiles.performance.memory import memory
 from profiles.performance.power import Power, fit_power
@@ -30,15 +30,11 @@ MIN_POINTS = 3
 BEYOND_MEASURED = 2.0
 """Capacities go up to this multiple of the largest concurrency that was measured."""
 
-UNMEASURED_CONCURRENCY = 256.0
-"""Largest concurrency of a roofline: the default batch limit of vLLM."""
+UNMEASURED_CONCURRENCY = 128.0
+"""Stands for it where nothing was measured: twice this is the default batch limit of vLLM (256 sequences)."""
 
 RESERVES_ALL_OUTPUT = frozenset({"trtllm"})
-ROOFLINE_ENGINE = "roofline"
-ROOFLINE_TP = (1, 2, 4, 8)
-WITHOUT_BF16 = frozenset({"Volta", "Turing"})
-
-FamilyKey = tuple[str, str, str, str]
+"""Engines that admit a request only when all of its output fits."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +89,10 @@ class PerformanceModel:
             for layout in self._measured
             if layout.model == name and self._fits(layout) and self._num_points(layout) >= MIN_POINTS
         ]
-        offered = measured + (list(self._rooflines(name, {m.gpu for m in measured})) if allow_roofline else [])
+        card = self._names.model_card(name)
+        unmeasured = [gpu for gpu in self._facts.gpus if all(layout.gpu != gpu.name for layout in measured)]
+        rooflines = roofline_layouts(name, card, unmeasured) if allow_roofline and card else ()
+        offered = [*measured, *rooflines]
         return tuple(
             sorted(
                 (
@@ -104,7 +103,7 @@ class PerformanceModel:
                     and (engines is None or layout.engine in engines or layout.engine == ROOFLINE_ENGINE)
                     and (tp is None or layout.tp in tp)
                 ),
-                key=_order,
+                key=order,
             )
         )
 
@@ -115,16 +114,21 @@ class PerformanceModel:
         output_tokens: ArrayLike,
         concurrency: ArrayLike,
         percentile: Percentile = "mean",
+        *,
+        serving: bool = False,
     ) -> Prediction:
         """Latency, throughput and power with ``concurrency`` requests in flight. Arrays broadcast.
 
+        A layout that was measured in static batches answers for such batches, or, when ``serving``, for continuous
+        batching of requests that arrive one by one (as ``capacity`` does); for other layouts the two are the same.
         Raises ``InvalidInput`` for lengths or concurrency that are not positive and finite.
         """
         asked = _positive(input_tokens=input_tokens, output_tokens=output_tokens, concurrency=concurrency)
         shape, (tokens_in, tokens_out, in_flight) = asked[0].shape, [values.ravel() for values in asked]
         profile = self._profile(layout)
-        mean = profile.latency.at(tokens_in, tokens_out, in_flight)
-        slow = profile.latency.at(tokens_in, tokens_out, crowd(in_flight, percentile))
+        latency = profile.latency.continuous() if serving else profile.latency
+        mean = latency.at(tokens_in, tokens_out, in_flight)
+        slow = latency.at(tokens_in, tokens_out, crowd(in_flight, percentile))
         rate = 1e3 * in_flight / mean.e2e_ms
         origin, error = profile.judge(tokens_in, tokens_out, in_flight)
         return Prediction(
@@ -180,9 +184,12 @@ class PerformanceModel:
         )
 
     def memory(self, layout: Layout) -> Memory | None:
-        """Memory of one replica; None when the facts have no shape of the model or no datasheet of the GPU."""
-        card, gpu = self._card(layout), self._gpu(layout)
-        return None if card is None or gpu is None else memory(layout, card, gpu)
+        """Memory of one replica; None when the facts have no shape of the model or no datasheet of the GPU.
+
+        ``max_tokens`` is what measured rows show to fit, where they do, and else what ``kv_gib`` should hold.
+        """
+        expected = self._expected_memory(layout)
+        return expected and replace(expected, max_tokens=self._profile(layout).latency.limit.tokens)
 
     @cached_property
     def _names(self) -> KnownNames:
@@ -200,7 +207,7 @@ class PerformanceModel:
     def _by_family(self) -> dict[FamilyKey, list[Layout]]:
         families: dict[FamilyKey, list[Layout]] = {}
         for layout in self._measured:
-            families.setdefault(_family_key(layout), []).append(layout)
+            families.setdefault(family_key(layout), []).append(layout)
         return families
 
     def _card(self, layout: Layout) -> ModelCard | None:
@@ -212,8 +219,12 @@ class PerformanceModel:
     def _sheet(self, layout: Layout) -> Datasheet:
         return datasheet(layout, self._card(layout), self._gpu(layout))
 
+    def _expected_memory(self, layout: Layout) -> Memory | None:
+        card, gpu = self._card(layout), self._gpu(layout)
+        return None if card is None or gpu is None else memory(layout, card, gpu)
+
     def _fits(self, layout: Layout) -> bool:
-        found = self.memory(layout)
+        found = self._expected_memory(layout)
         return found is None or found.max_tokens >= 1
 
     def _layout_rows(self, layout: Layout) -> Rows:
@@ -226,16 +237,16 @@ class PerformanceModel:
         return len({*zip(rows.input_tokens, rows.output_tokens, rows.concurrency, strict=True)})
 
     def _limit(self, layout: Layout) -> RunningLimit:
-        found = self.memory(layout)
+        found = self._expected_memory(layout)
         reserved = 1.0 if layout.engine in RESERVES_ALL_OUTPUT else 0.5
         return RunningLimit(found.max_tokens if found else np.inf, reserved_output=reserved)
 
     def _family(self, layout: Layout) -> tuple[Family, dict[Layout, Member]]:
-        key = _family_key(layout)
+        key = family_key(layout)
         if key not in self._families:
             members = {
                 sibling: Member(self._sheet(sibling), rows, self._limit(sibling))
-                for sibling in sorted(self._by_family.get(key, []), key=_order)
+                for sibling in sorted(self._by_family.get(key, []), key=order)
                 if len(rows := self._layout_rows(sibling))
             }
             self._families[key] = learn(members), members
@@ -267,24 +278,6 @@ class PerformanceModel:
         return _Profile(
             learned.latency, power, trust(rows, learned, siblings), False, float(rows.concurrency.max()), len(rows)
         )
-
-    def _rooflines(self, model: str, measured_gpus: Collection[str]) -> Iterator[Layout]:
-        for gpu, tp in product(self._facts.gpus, ROOFLINE_TP):
-            if gpu.name in measured_gpus or self._names.model_card(model) is None:
-                continue
-            half = "fp16" if gpu.architecture in WITHOUT_BF16 else "bf16"
-            for precision in (half, *(["fp8"] if gpu.fp8_tflops else [])):
-                layout = Layout(model=model, gpu=gpu.name, tp=tp, precision=precision, engine=ROOFLINE_ENGINE)
-                if self._fits(layout):
-                    yield layout
-
-
-def _family_key(layout: Layout) -> FamilyKey:
-    return layout.model, layout.gpu, layout.precision, layout.engine
-
-
-def _order(layout: Layout) -> tuple[str, str, str, str, int, int, int, int]:
-    return (*_family_key(layout), layout.tp, layout.pp, layout.dp, layout.ep)
 
 
 def _watts(power: Power | None, running: Floats) -> Floats:

@@ -16,6 +16,9 @@ from profiles.performance.terms import newcomers_per_step, prompt_terms, shared_
 FAMILY_PULL, LAYOUT_PULL = 1.0, 1.0
 """Square roots of the rows that a prior is worth: datasheet for a family, family for a layout."""
 
+NOMINAL_PULL = 0.1
+"""The same for a family whose model or GPU has no datasheet, only nominal times."""
+
 STEP_TOLERANCE, PROMPT_TOLERANCE = 0.05, 0.15
 """Relative errors up to which a row counts in full: the spread of repeated runs of the same point."""
 

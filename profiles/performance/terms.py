@@ -91,12 +91,10 @@ def newcomers_per_step(running: Floats, output_tokens: Floats, prompt_ms: Floats
     return running / (np.maximum(output_tokens - 1, 1) + prompt_ms / tpot_ms)
 
 
-def tpot(
-    step_ms: Floats, shared_prompt_ms: Floats, running: Floats, output_tokens: Floats, prompt_ms: Floats
-) -> Floats:
+def tpot(step_ms: Floats, shared_ms: Floats, running: Floats, output_tokens: Floats, prompt_ms: Floats) -> Floats:
     """Solve ``x = step + shared · newcomers_per_step(x)`` for the time per output token: a quadratic in x."""
     tokens = np.maximum(output_tokens - 1, 1)
-    linear = step_ms * tokens + running * shared_prompt_ms - prompt_ms
+    linear = step_ms * tokens + running * shared_ms - prompt_ms
     root = np.sqrt(linear**2 + 4 * tokens * step_ms * prompt_ms)
     # Of the two equal forms of the positive root, the one that does not cancel.
     cancelling = linear < 0

@@ -21,8 +21,11 @@ SIBLING_ROWS = 10.0
 ERROR_PER_OCTAVE = 1.0
 """Growth of the error per doubling beyond the measured lengths and concurrency: from leaving whole lengths out."""
 
-ROOFLINE_ERROR = 0.75
+ROOFLINE_ERROR = 0.5
 """Error of E2E where a whole model × GPU × precision × engine was left out: 90% were below this."""
+
+WORST_ERROR = 2.0
+"""No interval is wider: beyond it a prediction says nothing anyway."""
 
 BORROWED_ERROR = 2.0
 """Growth of the error where a layout is predicted from its siblings alone: from leaving each TP degree out."""
@@ -71,7 +74,7 @@ def left_out_errors(rows: Rows, learned: Learned) -> Floats:
     seen = np.where(has_ttft, rows.e2e_ms, rows.decode_ms)
     guess = decode + np.where(has_ttft, np.maximum(learned.left_out_ttft_ms, 0.0), 0.0)
     errors: Floats = np.abs(seen / guess - 1.0)
-    return errors[np.isfinite(errors)]
+    return np.minimum(errors[np.isfinite(errors)], WORST_ERROR)
 
 
 def _quantile(values: Floats, weight: Floats) -> float:

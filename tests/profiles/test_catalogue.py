@@ -64,7 +64,9 @@ def test_every_price_has_its_machine_and_its_grid() -> None:
 
 
 def test_spot_prices_are_no_placeholders() -> None:
-    on_demand = {(p.provider, p.instance_type, p.region): p.usd_per_hour for p in FACTS.prices if p.market == "on_demand"}
+    on_demand = {
+        (p.provider, p.instance_type, p.region): p.usd_per_hour for p in FACTS.prices if p.market == "on_demand"
+    }
     spot = [price for price in FACTS.prices if price.market == "spot"]
     assert spot
     for price in spot:
@@ -83,7 +85,7 @@ def test_datasheet_figures_are_dense() -> None:
     assert GPUS["MI300X"].bf16_tflops == pytest.approx(1307, rel=0.01)
     for gpu in FACTS.gpus:
         for faster, slower in ((gpu.fp8_tflops, gpu.bf16_tflops), (gpu.fp4_tflops, gpu.fp8_tflops)):
-            assert faster is None or slower is None or faster == pytest.approx(2 * slower, rel=0.01)
+            assert faster is None or slower is None or faster == pytest.approx(2 * slower, rel=0.02)
         assert gpu.idle_w == pytest.approx(0.17 * gpu.tdp_w, abs=1)
         assert "assumption" in gpu.source
 

@@ -1,0 +1,122 @@
+"""The command line. Parses, calls the service, prints; everything else lives behind it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from planner import command
+from planner.command import Database, Json, reports_errors
+from planner.profile_commands import profiles_app
+from planner.types import EXIT_CODES, SolveOptions
+
+app = typer.Typer(
+    name="gpuplan",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Plan GPU clusters from measured performance: proven, checked plans.\n\n"
+    "Start with: gpuplan plan serving examples/chat.yaml",
+)
+plan_app = typer.Typer(no_args_is_help=True, help="Make a plan: gpuplan plan serving examples/chat.yaml")
+app.add_typer(plan_app, name="plan")
+app.add_typer(profiles_app, name="profiles")
+
+TimeLimit = Annotated[float, typer.Option("--time-limit", metavar="S", min=0.1, max=86_400, help="seconds to solve")]
+Seed = Annotated[int, typer.Option("--seed", min=0, max=2**31 - 1, help="equal seeds give equal plans")]
+Gap = Annotated[float, typer.Option("--gap", min=0, max=1, help="relative gap at which a plan counts as optimal")]
+Out = Annotated[Path | None, typer.Option("--out", metavar="FILE", help="also write the plan as JSON")]
+
+
+@app.command()
+@reports_errors
+def init(database: Database = None, json_output: Json = False) -> None:
+    """Create or upgrade the profile store and load the built-in catalogue. Safe to repeat."""
+    from dataclasses import asdict
+
+    from profiles.db import DEFAULT_URL, shown
+
+    url = database or os.environ.get(command.DATABASE_VARIABLE) or DEFAULT_URL
+    with command.working("loading the catalogue"):
+        engine, changes = command.initialise_store(url)
+    if json_output:
+        command.print_json({"database": shown(engine.url), "changes": asdict(changes)})
+    else:
+        command.out().print(f"{shown(engine.url)}: {changes}", markup=False)
+
+
+@plan_app.command("serving")
+@reports_errors
+def plan_serving(
+    spec: Annotated[Path, typer.Argument(help="spec (YAML or JSON), or a Mélange config")],
+    trace: Annotated[
+        Path | None,
+        typer.Option("--trace", metavar="CSV", help="take the traffic from this trace (time, input and output tokens)"),
+    ] = None,
+    time_limit: TimeLimit = 30.0,
+    seed: Seed = 0,
+    gap: Gap = 1e-4,
+    out: Out = None,
+    database: Database = None,
+    json_output: Json = False,
+) -> None:
+    """Plan the cheapest GPU mix for a service's traffic and SLO.
+
+    Examples: gpuplan plan serving examples/chat.yaml · gpuplan plan serving examples/chat.yaml --trace requests.csv
+    """
+    options = SolveOptions(time_limit_s=time_limit, seed=seed, gap=gap)
+    _plan("serving", spec, {"trace": trace}, options, out, database, json_output)
+
+
+def _plan(
+    kind: str, path: Path, extra: dict[str, Any], options: SolveOptions, out: Path | None, database: str | None,
+    json_output: bool,
+) -> None:  # fmt: skip
+    from planner.registry import planner_for
+    from planner.service import make_plan
+
+    planner = planner_for(kind)
+    engine = command.open_store(database)
+    with command.working("reading the request"):
+        spec = planner.load(path, extra)
+    with command.working("planning"):
+        plan = make_plan(kind, spec, engine, options)
+    if out is not None:
+        command.write_whole(out, plan.model_dump_json(indent=2) + "\n")
+    if json_output:
+        command.print_json(plan.model_dump_json(indent=2))
+    else:
+        from planner.draw import draw
+
+        draw(planner.view(plan), command.out())
+    raise typer.Exit(EXIT_CODES[plan.outcome])
+
+
+@app.command()
+@reports_errors
+def check(
+    plan: Annotated[Path, typer.Argument(help="a plan written by `gpuplan plan ... --out FILE`")],
+    database: Database = None,
+    json_output: Json = False,
+) -> None:
+    """Check a plan again, independently of the solver, against what the store knows now."""
+    from planner.service import check_plan, kind_of, read_plan
+
+    made = read_plan(plan)
+    result = check_plan(made, command.open_store(database))
+    if json_output:
+        command.print_json({"kind": kind_of(made), "outcome": made.outcome, **result.model_dump(mode="json")})
+    elif result.passed:
+        command.out().print(f"{plan}: holds ({made.outcome})", markup=False)
+    else:
+        command.out().print(f"{plan}: {len(result.violations)} violations", markup=False)
+        for violation in result.violations:
+            command.out().print(f"  {violation.constraint}: {violation.detail}", markup=False)
+    raise typer.Exit(0 if result.passed else 1)
+
+
+def main() -> None:
+    """Entry point of the ``gpuplan`` command."""
+    app()

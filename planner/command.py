@@ -1,0 +1,121 @@
+"""What every command shares: its streams, the store it opens, and how errors become exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+from rich.console import Console
+
+from planner.errors import FailedCheck, GpuplanError, InvalidInput
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+Result = TypeVar("Result")
+
+DATABASE_VARIABLE = "GPUPLAN_DATABASE_URL"
+
+Database = Annotated[
+    str | None,
+    typer.Option("--database", metavar="URL", help=f"profile store; default {DATABASE_VARIABLE} or sqlite:///gpuplan.db"),
+]
+Json = Annotated[bool, typer.Option("--json", help="machine-readable output on stdout")]
+
+
+def out() -> Console:
+    """Console for answers. Made at each use, so that redirected streams are respected."""
+    return Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else 140)
+
+
+def err() -> Console:
+    """Console for messages."""
+    return Console(file=sys.stderr, highlight=False, soft_wrap=True)
+
+
+def print_json(document: Any) -> None:
+    """Write ``document`` (or a JSON text) to stdout."""
+    sys.stdout.write(document if isinstance(document, str) else json.dumps(document, default=str, indent=2))
+    sys.stdout.write("\n")
+
+
+def open_store(database: str | None) -> Engine:
+    """The store to use. A missing default store is made from the built-in catalogue; one named by hand must exist."""
+    from profiles.db import DEFAULT_URL, connect
+
+    url = database or os.environ.get(DATABASE_VARIABLE)
+    if url is None and not Path(DEFAULT_URL.removeprefix("sqlite:///")).exists():
+        err().print(f"no profile store yet: making {DEFAULT_URL} from the built-in catalogue (gpuplan init)")
+        return initialise_store(DEFAULT_URL)[0]
+    return connect(url or DEFAULT_URL)
+
+
+def initialise_store(url: str) -> tuple[Engine, Any]:
+    """Create or upgrade the store at ``url`` and load the catalogue; the engine and what changed."""
+    from profiles import catalogue, store
+    from profiles.db import initialise
+
+    engine = initialise(url)
+    return engine, store.add(engine, catalogue.load())
+
+
+@contextmanager
+def working(message: str) -> Iterator[None]:
+    """A progress line on stderr while something slow runs, on a terminal only."""
+    console = err()
+    if not console.is_terminal:
+        yield
+        return
+    with console.status(message):
+        yield
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file so that it is there whole or not at all."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, delete=False) as file:
+            file.write(text)
+        Path(file.name).replace(path)
+    except OSError as error:
+        raise InvalidInput(f"cannot be written: {error.strerror}", field=str(path), fix="choose another --out") from None
+
+
+def reports_errors(function: Callable[..., Result]) -> Callable[..., Result]:
+    """Turn the expected failures of a command into a message on stderr and their exit code.
+
+    With ``--json`` the message is a problem object (RFC 9457), so that machines can read why.
+    """
+
+    @wraps(function)
+    def wrapped(*args: Any, **kwargs: Any) -> Result:
+        try:
+            return function(*args, **kwargs)
+        except GpuplanError as error:
+            _report(error, as_json=bool(kwargs.get("json_output")))
+            raise typer.Exit(error.exit_code) from None
+        except KeyboardInterrupt:
+            err().print("interrupted")
+            raise typer.Exit(130) from None
+
+    return wrapped
+
+
+def _report(error: GpuplanError, *, as_json: bool) -> None:
+    if as_json:
+        problem = {"title": error.title, "status": error.http_status, "detail": error.detail,
+                   "field": error.field, "fix": error.fix}  # fmt: skip
+        sys.stderr.write(json.dumps(problem) + "\n")
+        return
+    console = err()
+    style = "bold red" if isinstance(error, FailedCheck) else "red"
+    console.print(f"[{style}]{error.title}[/]: ", end="")
+    console.print(str(error), markup=False)

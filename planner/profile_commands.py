@@ -1,0 +1,224 @@
+"""``gpuplan profiles``: what is known, importing measurements and prices, exporting them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from planner import command
+from planner.command import Database, Json, reports_errors
+from planner.errors import InvalidInput, UnknownName
+from planner.types import Table
+
+profiles_app = typer.Typer(
+    no_args_is_help=True, help="What is known: gpuplan profiles list · show H100 · import vllm-bench FILE --model M --gpu H100"
+)
+
+KINDS = {
+    "gpus": ("gpus", ("name", "memory_gib", "memory_bandwidth_gb_per_s", "bf16_tflops", "fp8_tflops", "tdp_w")),
+    "instances": ("instances", ("provider", "name", "gpu", "num_gpus", "interconnect")),
+    "prices": ("prices", ("provider", "instance_type", "region", "market", "usd_per_hour", "as_of")),
+    "grid": ("grid", ("provider", "region", "g_co2_per_kwh")),
+    "models": ("models", ("name", "num_layers", "hidden_size", "num_experts", "num_parameters", "max_context_tokens")),
+    "measurements": ("measurements", ("model", "gpu", "tp", "precision", "engine", "input_tokens", "output_tokens",
+                                      "concurrency", "ttft_ms", "tpot_ms", "mean_power_w")),
+    "layer-measurements": ("layer_measurements", ("model", "gpu", "num_gpus", "phase", "size", "ms_per_layer")),
+    "rate-profiles": ("rate_profiles", ("name", "model", "gpu", "usd_per_hour", "slo")),
+}  # fmt: skip
+"""What can be listed: the field of Facts, and the columns shown."""
+
+
+@profiles_app.command("list")
+@reports_errors
+def list_profiles(
+    kind: Annotated[str | None, typer.Argument(help=f"one of: {', '.join(KINDS)}; left out: a summary")] = None,
+    model: Annotated[str | None, typer.Option("--model", help="only this model")] = None,
+    gpu: Annotated[str | None, typer.Option("--gpu", help="only this GPU type")] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=1_000_000, help="rows shown")] = 100,
+    database: Database = None,
+    json_output: Json = False,
+) -> None:
+    """List what the store knows."""
+    from planner.draw import draw_table
+    from profiles.names import KnownNames
+    from profiles.store import counts, snapshot
+
+    engine = command.open_store(database)
+    if kind is None:
+        known = counts(engine)
+        if json_output:
+            command.print_json(known)
+        else:
+            rows = tuple((name, f"{count:,}") for name, count in known.items())
+            draw_table(Table(title="In the store", columns=("what", "rows"), rows=rows, numeric=("rows",)), command.out())
+        return
+    if kind not in KINDS:
+        raise UnknownName("kind of profile", kind, KINDS, field="KIND", fix=f"one of {', '.join(KINDS)}")
+    facts = snapshot(engine)
+    names = KnownNames.of(facts)
+    field, columns = KINDS[kind]
+    wanted_model, wanted_gpu = (names.model(model) if model else None), (names.gpu(gpu, "--gpu") if gpu else None)
+    found = [
+        fact
+        for fact in getattr(facts, field)
+        if (wanted_gpu is None or wanted_gpu in (getattr(fact, "gpu", None), fact.name if kind == "gpus" else None))
+        and (wanted_model is None or wanted_model in (getattr(fact, "model", None), fact.name if kind == "models" else None))
+    ]
+    if json_output:
+        command.print_json([fact.model_dump(mode="json") for fact in found])
+        return
+    more = f" (the first {limit} of {len(found)}; --limit shows more)" if len(found) > limit else ""
+    rows = tuple(tuple(_cell(getattr(fact, column)) for column in columns) for fact in found[:limit])
+    draw_table(Table(title=f"{kind}{more}", columns=columns, rows=rows, numeric=_numeric(found, columns)), command.out())
+
+
+@profiles_app.command("show")
+@reports_errors
+def show(
+    name: Annotated[str, typer.Argument(help="a GPU, model, or instance type")],
+    database: Database = None,
+    json_output: Json = False,
+) -> None:
+    """Show everything known about one GPU, model or instance type, with its source and date."""
+    from planner.draw import draw_table
+    from profiles.names import KnownNames
+    from profiles.store import snapshot
+
+    facts = snapshot(command.open_store(database))
+    names = KnownNames.of(facts)
+    found: list[tuple[str, Any]] = []
+    if names.model_card(name):
+        found.append(("model", names.model_card(name)))
+    found += [("instance type", i) for i in facts.instances if i.name == name]
+    try:
+        found.append(("GPU", names.gpu_type(name)))
+    except UnknownName:
+        if not found:
+            known = [g.name for g in facts.gpus] + [m.name for m in facts.models] + [i.name for i in facts.instances]
+            raise UnknownName("GPU, model or instance type", name, known, field="NAME") from None
+    if json_output:
+        command.print_json([{"kind": kind, **fact.model_dump(mode="json")} for kind, fact in found])
+        return
+    for kind, fact in found:
+        rows = tuple((key, _cell(value)) for key, value in fact if value not in (None, ()))
+        draw_table(Table(title=f"{kind} {fact.name}", columns=("field", "value"), rows=rows), command.out())
+        behind = [m for m in facts.measurements if fact.name in (m.model, m.gpu)]
+        if behind:
+            layouts = sorted({(m.model, m.layout.label) for m in behind})
+            listed = tuple((model, label) for model, label in layouts)
+            title = f"measured: {len(behind)} points of {len(layouts)} layouts"
+            draw_table(Table(title=title, columns=("model", "layout"), rows=listed), command.out())
+
+
+@profiles_app.command("import", context_settings={"allow_extra_args": False})
+@reports_errors
+def import_file(
+    format_name: Annotated[str, typer.Argument(metavar="FORMAT", help="see `gpuplan profiles formats`")],
+    file: Annotated[Path, typer.Argument(metavar="FILE")],
+    model: Annotated[str | None, typer.Option(help="model, where the file does not say it")] = None,
+    gpu: Annotated[str | None, typer.Option(help="GPU type, where the file does not say it")] = None,
+    tp: Annotated[int | None, typer.Option(help="tensor-parallel degree")] = None,
+    pp: Annotated[int | None, typer.Option(help="pipeline-parallel degree")] = None,
+    dp: Annotated[int | None, typer.Option(help="attention data-parallel degree")] = None,
+    ep: Annotated[int | None, typer.Option(help="expert-parallel degree")] = None,
+    precision: Annotated[str | None, typer.Option(help="bf16, fp8, fp4 …")] = None,
+    engine: Annotated[str | None, typer.Option(help="vllm, sglang, trtllm …")] = None,
+    engine_version: Annotated[str | None, typer.Option()] = None,
+    provider: Annotated[str | None, typer.Option(help="cloud, for price lists")] = None,
+    input_tokens: Annotated[str | None, typer.Option(help="upper bounds of input ranges, e.g. 128,512,2048")] = None,
+    output_tokens: Annotated[str | None, typer.Option(help="upper bounds of output ranges")] = None,
+    num_parameters: Annotated[float | None, typer.Option()] = None,
+    num_active_parameters: Annotated[float | None, typer.Option()] = None,
+    source: Annotated[str | None, typer.Option(help="where the file is from")] = None,
+    as_of: Annotated[str | None, typer.Option(metavar="YYYY-MM-DD", help="when it was measured or published")] = None,
+    database: Database = None,
+    json_output: Json = False,
+) -> None:
+    """Import a file, wholly or not at all. Importing it again changes nothing."""
+    from dataclasses import asdict
+
+    from profiles import store
+    from profiles.ingest import read
+    from profiles.names import KnownNames
+
+    connection = command.open_store(database)
+    options = {
+        "model": model, "gpu": gpu, "tp": tp, "pp": pp, "dp": dp, "ep": ep, "precision": precision, "engine": engine,
+        "engine_version": engine_version, "provider": provider, "input_tokens": input_tokens,
+        "output_tokens": output_tokens, "num_parameters": num_parameters,
+        "num_active_parameters": num_active_parameters, "source": source, "as_of": as_of,
+    }  # fmt: skip
+    with command.working(f"reading {file.name}"):
+        ingested = read(format_name, file, KnownNames.of(store.snapshot(connection)), **options)
+        changes = store.add(connection, ingested.batch)
+    if json_output:
+        command.print_json({"changes": asdict(changes), "notes": list(ingested.notes)})
+        return
+    command.out().print(f"{file.name}: {changes}", markup=False)
+    for note in ingested.notes:
+        command.err().print(f"note: {note}", markup=False)
+
+
+@profiles_app.command("formats")
+@reports_errors
+def formats(json_output: Json = False) -> None:
+    """List the file formats that can be imported, with their options."""
+    from planner.draw import draw_table
+    from profiles.ingest import FORMATS, flag
+
+    rows = tuple((f.name, f.description, " ".join(flag(option) for option in f.options)) for f in FORMATS.values())
+    if json_output:
+        command.print_json([dict(zip(("name", "description", "options"), row, strict=True)) for row in rows])
+        return
+    draw_table(Table(title="Formats", columns=("format", "what it is", "options"), rows=rows), command.out())
+
+
+@profiles_app.command("export")
+@reports_errors
+def export(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help=".csv: measurements; .json: everything")],
+    model: Annotated[str | None, typer.Option("--model", help="only measurements of this model")] = None,
+    gpu: Annotated[str | None, typer.Option("--gpu", help="only measurements on this GPU type")] = None,
+    database: Database = None,
+    json_output: Json = False,
+) -> None:
+    """Export in our own format; `gpuplan profiles import gpuplan FILE` is the inverse."""
+    from profiles.ingest import write
+    from profiles.names import KnownNames
+    from profiles.store import snapshot
+    from profiles.types import Batch
+
+    if file.suffix not in (".csv", ".json"):
+        raise InvalidInput("must end in .csv or .json", field=str(file))
+    facts = snapshot(command.open_store(database))
+    names = KnownNames.of(facts)
+    wanted_model, wanted_gpu = (names.model(model) if model else None), (names.gpu(gpu, "--gpu") if gpu else None)
+    measurements = tuple(
+        m for m in facts.measurements if wanted_model in (None, m.model) and wanted_gpu in (None, m.gpu)
+    )
+    batch = Batch.model_validate({**dict(facts), "measurements": measurements} if file.suffix == ".json" and not (model or gpu)
+                                 else {"measurements": measurements}, extra="ignore")  # fmt: skip
+    write(batch, file)
+    report = {"file": str(file), "measurements": len(measurements)}
+    if json_output:
+        command.print_json(report)
+    else:
+        command.out().print(f"{file}: {len(measurements)} measurements", markup=False)
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:,.6g}"
+    if isinstance(value, int) and abs(value) >= 10_000:
+        return f"{value:,}"
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value))
+    return str(value)
+
+
+def _numeric(facts: list[Any], columns: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(c for c in columns if any(isinstance(getattr(fact, c), int | float) for fact in facts))

@@ -1,0 +1,22 @@
+"""The planners there are. A new one adds its record here and its types to the two unions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from planner.errors import UnknownName
+from planner.serving import PLANNER as SERVING
+from planner.serving import ServingPlan, ServingSpec
+from planner.types import Planner
+
+AnySpec = ServingSpec
+AnyPlan = ServingPlan
+
+PLANNERS: dict[str, Planner[Any, Any]] = {planner.kind: planner for planner in (SERVING,)}
+
+
+def planner_for(kind: str) -> Planner[Any, Any]:
+    """The planner of that kind; ``UnknownName`` where there is none."""
+    if kind not in PLANNERS:
+        raise UnknownName("planner", kind, PLANNERS, field="kind", fix=f"planners: {', '.join(PLANNERS)}")
+    return PLANNERS[kind]

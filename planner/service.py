@@ -1,0 +1,60 @@
+"""The one path from a spec to a saved, checked plan. Every surface goes through here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from planner.documents import read_document, validated
+from planner.errors import FailedCheck, InvalidInput
+from planner.registry import planner_for
+from planner.types import Check, Frozen, Plan, SolveOptions
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+
+def make_plan(kind: str, spec: Frozen, engine: Engine, options: SolveOptions) -> Plan:
+    """Solve ``spec``, check the answer independently, save both, and return the plan with its check.
+
+    Raises
+    ------
+    FailedCheck
+        The check rejects the plan: a defect. The plan is not saved.
+    InvalidInput, UnknownName, MissingProfile, StoreError
+        As the planner and the store say.
+    """
+    from planner import store
+    from profiles.store import snapshot
+
+    planner = planner_for(kind)
+    facts = snapshot(engine)
+    plan: Plan = planner.solve(spec, facts, options)
+    plan = plan.model_copy(update={"check": planner.check(plan, facts)})
+    if plan.check is not None and not plan.check.passed:
+        listing = "".join(f"\n  {v.constraint}: {v.detail}" for v in plan.check.violations[:20])
+        raise FailedCheck(f"the {kind} plan breaks its own constraints; this is a defect in gpuplan:{listing}")
+    store.save(engine, kind, spec.model_dump_json(), plan.model_dump_json(), getattr(spec, "name", None))
+    return plan
+
+
+def read_plan(path: Path) -> Plan:
+    """The plan in a file that ``gpuplan plan --out`` wrote; ``InvalidInput`` where it is not one."""
+    document = read_document(path)
+    if not isinstance(document, dict) or "kind" not in document or "outcome" not in document:
+        raise InvalidInput("is not a plan", field=str(path), fix="give a file written by `gpuplan plan ... --out FILE`")
+    plan: Plan = validated(planner_for(str(document["kind"])).plan_type, document, str(path))
+    return plan
+
+
+def check_plan(plan: Plan, engine: Engine) -> Check:
+    """Check ``plan`` again, against what the store knows now."""
+    from profiles.store import snapshot
+
+    return planner_for(kind_of(plan)).check(plan, snapshot(engine))
+
+
+def kind_of(plan: Plan) -> str:
+    """Which planner a plan is from."""
+    return str(getattr(plan, "kind", ""))
+

@@ -1,0 +1,115 @@
+"""Why the mix is what it is, in sentences."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from planner.program import Floats
+from planner.serving.plan import Allocation, Route, ServingPlan
+from planner.serving.pools import Question
+
+
+def explain(question: Question, plan: ServingPlan) -> tuple[str, ...]:
+    """What each unit is for, how much the mix saves, what limits it, and how far its numbers can be trusted."""
+    if not plan.allocation:
+        return ("There is no traffic and no minimum of replicas: nothing needs to run.",)
+    sentences = [_role(question, plan, unit) for unit in plan.allocation]
+    sentences += _against_single_types(plan)
+    sentences += [
+        f"{limit.limit} is used up ({limit.used:,.6g} of {limit.value:,.6g}); one {limit.unit} more would save "
+        f"{limit.saving_per_unit:,.4g} per hour."
+        for limit in plan.binding_limits
+        if limit.saving_per_unit and not question.problem.goodput
+    ]
+    sentences += _idle(plan)
+    sentences += _trust(plan)
+    return tuple(sentences)
+
+
+def _role(question: Question, plan: ServingPlan, unit: Allocation) -> str:
+    routes = [route for route in plan.routing if route.unit == unit.unit]
+    total = sum(route.requests_per_s for route in plan.routing if route.service == unit.service)
+    what = f"{unit.replicas} × {unit.gpu} ({unit.gpus_per_replica} GPU{'s' * (unit.gpus_per_replica > 1)} each)"
+    carried = sum(route.requests_per_s for route in routes)
+    if not carried:
+        return f"{what} stands by for {unit.service}: a minimum of replicas asks for it."
+    average_in = sum(r.requests_per_s * r.mean_input_tokens for r in routes) / carried
+    average_out = sum(r.requests_per_s * r.mean_output_tokens for r in routes) / carried
+    sizes = f", on average {average_in:,.0f} in and {average_out:,.0f} out" if unit.layout else ""
+    sentence = f"{what} carries {carried / total:.0%} of {unit.service}'s requests{sizes}, {unit.utilisation:.0%} busy"
+    return f"{sentence}{_cost_against_others(question, unit, routes)}."
+
+
+def _cost_against_others(question: Question, unit: Allocation, routes: list[Route]) -> str:
+    """'; these cost $x per 1,000 requests here, $y on the next best GPU type', at full use of a replica."""
+    s = [service.name for service in question.spec.services].index(unit.service)
+    cost = _usd_per_request(question, s)
+    if cost.size == 0:
+        return ""
+    pools = question.pools[s]
+    at = {(b.input_tokens, b.output_tokens): i for i, b in enumerate(question.buckets[s])}
+    buckets = [at[route.input_tokens, route.output_tokens] for route in routes]
+    weight = np.array([route.requests_per_s for route in routes])
+    by_gpu = {
+        gpu: float(cost[[i for i, pool in enumerate(pools) if pool.gpu == gpu]].min(axis=0)[buckets] @ weight)
+        for gpu in {pool.gpu for pool in pools}
+    }
+    here = by_gpu.pop(unit.gpu)
+    others = {gpu: usd for gpu, usd in by_gpu.items() if np.isfinite(usd)}
+    per_thousand = 1000 / weight.sum()
+    if not np.isfinite(here):
+        return ""
+    text = f"; at full use they cost ${here * per_thousand:.3g} per 1,000 requests here"
+    if others:
+        gpu = min(others, key=lambda name: (others[name], name))
+        text += f", ${others[gpu] * per_thousand:.3g} on {gpu}"
+    elif by_gpu:
+        text += ", and no other GPU type on offer serves them all within the SLO"
+    return text
+
+
+def _usd_per_request(question: Question, s: int) -> Floats:
+    """[P, B] price of one request at full use, on the cheapest offer of each pool."""
+    numbers, offers = question.problem.services[s], question.problem.offers
+    per_gpu_hour = np.where(numbers.hosts, offers.usd_per_hour / offers.gpus, np.inf).min(axis=1, initial=np.inf)
+    hourly = per_gpu_hour * numbers.gpus
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(numbers.capacity > 0, hourly[:, None] / (numbers.capacity * 3600), np.inf)
+
+
+def _against_single_types(plan: ServingPlan) -> list[str]:
+    priced = [b for b in plan.baselines if b.objective is not None]
+    if not priced:
+        return ["No single GPU type could serve this alone."] if len(plan.baselines) > 1 else []
+    goodput = plan.spec.objective == "goodput"
+    best = (max if goodput else min)(priced, key=lambda b: b.objective or 0.0)
+    if len(plan.baselines) < 2 or not plan.savings_vs_best_single_type or plan.savings_vs_best_single_type < 1e-3:
+        return []
+    verb = "serves more" if goodput else "saves"
+    return [f"Against the best single type ({best.gpu}) the mix {verb}: {plan.savings_vs_best_single_type:.0%}."]
+
+
+def _idle(plan: ServingPlan) -> list[str]:
+    return [
+        f"{r.instances} × {r.instance_type} leaves {r.instances * r.gpus_per_instance - r.gpus_used} of "
+        f"{r.instances * r.gpus_per_instance} GPUs free: instances are paid whole."
+        for r in plan.rentals
+        if r.gpus_used < r.instances * r.gpus_per_instance
+    ]
+
+
+def _trust(plan: ServingPlan) -> list[str]:
+    """How much of the traffic rests on measurements, and the typical error of its rates."""
+    total = sum(route.requests_per_s for route in plan.routing)
+    if not total or all(route.origin == "given" for route in plan.routing):
+        return []
+    share = {
+        origin: sum(r.requests_per_s for r in plan.routing if r.origin == origin) / total
+        for origin in ("measured", "interpolated", "extrapolated", "roofline")
+    }
+    error = sum((r.relative_error or 0.0) * r.requests_per_s for r in plan.routing) / total
+    parts = ", ".join(f"{value:.0%} {origin}" for origin, value in share.items() if value)
+    text = f"Rates are {parts} (by traffic); typical error ±{error:.0%}."
+    if share["roofline"] > 0:
+        text += " Roofline rates come from datasheets alone: measure those units before relying on them."
+    return [text]

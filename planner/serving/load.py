@@ -1,0 +1,75 @@
+"""Serving specs from files: our YAML or JSON, a Mélange configuration, and traces that they name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from planner.documents import read_document, validated
+from planner.errors import InvalidInput
+from planner.serving.melange import from_melange, is_melange
+from planner.serving.spec import ServingSpec, Workload
+from planner.serving.trace import RateOf, read_trace
+from planner.types import Frozen
+
+
+class TraceFile(Frozen):
+    """A workload taken from a trace, as a spec file writes it. Paths are relative to the spec file."""
+
+    trace: Path
+    rate: RateOf = "busiest"
+    window_s: Annotated[float, Field(ge=1, le=86_400, allow_inf_nan=False)] = 300.0
+
+
+def load(path: Path, options: dict[str, Any]) -> ServingSpec:
+    """The spec in ``path``. ``options["trace"]``: a trace file that replaces the workload of the only service.
+
+    Raises
+    ------
+    InvalidInput
+        A file cannot be read, or holds a mistake, named by its path.
+    """
+    document = read_document(path)
+    if is_melange(document):
+        try:
+            return from_melange(document, path.stem)
+        except ValueError as error:  # a pydantic error inside a converted config names our fields: keep its text
+            raise InvalidInput(_first_line(error), field=str(path)) from None
+    if not isinstance(document, dict):
+        return validated(ServingSpec, document, str(path))
+    services = document.get("services")
+    if isinstance(services, list):
+        override = options.get("trace")
+        if override is not None and len(services) != 1:
+            raise InvalidInput(f"cannot tell which of {len(services)} services the trace is for", field="--trace",
+                               fix="name it in the spec: workload: {trace: FILE}")  # fmt: skip
+        document = {**document, "services": [_with_trace(entry, i, path, override) for i, entry in enumerate(services)]}
+    return validated(ServingSpec, document, str(path))
+
+
+def _with_trace(entry: Any, index: int, path: Path, override: Path | None) -> Any:
+    """The service entry with its trace, if it names one, read into buckets."""
+    if not isinstance(entry, dict):
+        return entry
+    workload = entry.get("workload")
+    if override is not None:
+        return {**entry, "workload": read_trace(override)}
+    if isinstance(workload, dict) and "trace" in workload:
+        return {**entry, "workload": _traced(workload, index, path)}
+    return entry
+
+
+def _traced(workload: dict[str, Any], index: int, path: Path) -> Workload:
+    source = validated(TraceFile, workload, f"{path}: services[{index}].workload")
+    return read_trace(path.parent / source.trace, rate=source.rate, window_s=source.window_s)
+
+
+def _first_line(error: ValueError) -> str:
+    errors = getattr(error, "errors", None)
+    if errors is None:
+        return str(error)
+    first = errors(include_url=False)[0]
+    where = ".".join(str(part) for part in first["loc"])
+    return f"{where}: {first['msg'].removeprefix('Value error, ')}" if where else str(first["msg"])
