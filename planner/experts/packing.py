@@ -1,7 +1,7 @@
 """Packing copies onto GPUs so that the hottest GPU is as cool as it can be, all layers at once.
 
-Shapes: L layers, G GPUs, r slots of a GPU, S = G·r slots of a layer. A *packing* is two arrays [L, G, r]: the copy's
-expert and the copy's load. Loads are scaled so that the mean GPU carries 1.
+Shapes: L layers, G GPUs, r slots of a GPU, S = G·r slots of a layer, A layers still worked on. All work is on whole
+arrays: one pass over 58 layers costs little more than one over a single layer.
 """
 
 from __future__ import annotations
@@ -12,111 +12,155 @@ import numpy as np
 
 from planner.program import Floats, Ints
 
+SMALLEST_GAIN = 1e-9
+"""Improvements below this, in units of the mean GPU load, are rounding."""
+
 
 @dataclass
 class Packing:
-    """Copies in their slots; ``expert`` and ``load`` are [L, G, r]. Refined in place."""
+    """Copies in their slots, refined in place: the expert and the load of each, both [L, G, r]."""
 
     expert: Ints
     load: Floats
 
-    @property
     def hottest(self) -> Floats:
         """[L] load of the hottest GPU."""
         return self.load.sum(axis=2).max(axis=1)
 
+    def take(self, layers: Ints) -> Packing:
+        """A copy of some layers."""
+        return Packing(self.expert[layers], self.load[layers])
+
+    def put(self, layers: Ints, better: Packing) -> None:
+        """Overwrite some layers."""
+        self.expert[layers] = better.expert
+        self.load[layers] = better.load
+
+    def swap(self, layer: Ints, one: tuple[Ints, Ints], other: tuple[Ints, Ints]) -> None:
+        """Exchange the copies in slots ``one`` and ``other``, each (GPU, slot); no slot may occur twice."""
+        for array in (self.expert, self.load):
+            moved = array[layer, one[0], one[1]]
+            array[layer, one[0], one[1]] = array[layer, other[0], other[1]]
+            array[layer, other[0], other[1]] = moved
+
 
 def fold(expert: Ints, load: Floats, num_gpus: int) -> Packing:
-    """Deal the copies out, hottest first, a round of G at a time: the hottest of a round to the coolest GPU.
+    """Deal copies out hottest first, G at a time: the hottest of each round to the GPU that is coolest so far.
 
-    LPT (Graham, 1969) one round at a time: r sorts in place of S. Optimal for r ≤ 2. Inputs are [L, S].
+    LPT (Graham, 1969) in r sorts in place of S steps; for r ≤ 2 it is optimal. ``expert`` and ``load`` are [L, S].
     """
     num_layers, num_slots = load.shape
-    rounds = num_slots // num_gpus
-    order = np.argsort(-load, axis=1, kind="stable").reshape(num_layers, rounds, num_gpus)
+    num_rounds = num_slots // num_gpus
+    order = np.argsort(-load, axis=1, kind="stable").reshape(num_layers, num_rounds, num_gpus)
     rows = np.arange(num_layers)[:, None]
-    dealt_expert = np.empty((num_layers, num_gpus, rounds), dtype=np.int64)
-    dealt_load = np.empty((num_layers, num_gpus, rounds))
+    packing = Packing(
+        np.empty((num_layers, num_gpus, num_rounds), dtype=np.int64), np.empty((num_layers, num_gpus, num_rounds))
+    )
     total = np.zeros((num_layers, num_gpus))
-    for i in range(rounds):
+    for i in range(num_rounds):
         coolest = np.argsort(total, axis=1, kind="stable")
         copy = order[:, i]
-        dealt_expert[rows, coolest, i] = expert[rows, copy]
-        dealt_load[rows, coolest, i] = load[rows, copy]
+        packing.expert[rows, coolest, i] = expert[rows, copy]
+        packing.load[rows, coolest, i] = load[rows, copy]
         total[rows, coolest] += load[rows, copy]
-    return Packing(dealt_expert, dealt_load)
+    return packing
 
 
-def pair_swaps(packing: Packing, target: float, max_rounds: int, seed: int = 0) -> None:
-    """Swap one copy between paired GPUs, hot with cool, all pairs of all layers in each round, until ``target``."""
-    num_layers, num_gpus, rounds = packing.load.shape
+def level_pairs(packing: Packing, target: Floats, num_rounds: int, rng: np.random.Generator) -> None:
+    """Make the GPUs of every pair as equal as one swap can, in rounds of G/2 pairs, until ``target`` [L] is met.
+
+    A round pairs the hottest with the coolest, the second hottest with the second coolest and so on; the next one
+    shifts that by a few places; the third pairs at random.
+    """
+    num_layers, num_gpus, num_slots = packing.load.shape
     half = num_gpus // 2
     active = np.arange(num_layers)
-    rng = np.random.default_rng(seed)
-    for i in range(max_rounds):
+    for i in range(num_rounds):
         total = packing.load[active].sum(axis=2)
-        keep = total.max(axis=1) > target
-        active, total = active[keep], total[keep]
-        if not active.size:
+        unfinished = total.max(axis=1) > target[active]
+        active, total = active[unfinished], total[unfinished]
+        if not active.size or not half:
             return
         order = np.argsort(-total, axis=1)
         hot, cool = order[:, :half], order[:, ::-1][:, :half]
-        if i % 3 == 2:
+        if i % 3 == 1:
+            cool = np.roll(cool, 1 + i // 3, axis=1)
+        elif i % 3 == 2:
             cool = rng.permuted(cool, axis=1)
-        elif i % 3 == 1:
-            cool = np.roll(cool, 1+ i//3, axis=1)
         rows = active[:, None]
-        a, b = packing.load[rows, hot], packing.load[rows, cool]
-        excess = np.take_along_axis(total, hot, 1) - np.take_along_axis(total, cool, 1)
-        miss = np.abs((a[:, :, :, None] - b[:, :, None, :]) - excess[:, :, None, None] / 2)
-        best = miss.reshape(*miss.shape[:2], -1).argmin(axis=2)
-        gain = np.abs(excess) / 2 - np.take_along_axis(miss.reshape(*miss.shape[:2], -1), best[:, :, None], 2)[:, :, 0]
-        layer, pair = np.nonzero(gain > 1e-12)
-        first, second = np.divmod(best[layer, pair], rounds)
-        swap(packing, active[layer], hot[layer, pair], first, cool[layer, pair], second)
+        excess = np.take_along_axis(total, hot, 1) - np.take_along_axis(total, cool, 1)  # [A, G/2]
+        change = packing.load[rows, hot][:, :, :, None] - packing.load[rows, cool][:, :, None, :]  # [A, G/2, r, r]
+        miss = np.abs(change - excess[:, :, None, None] / 2).reshape(active.size, half, -1)
+        best = miss.argmin(axis=2)
+        gain = np.abs(excess) / 2 - np.take_along_axis(miss, best[:, :, None], 2)[:, :, 0]
+        layer, pair = np.nonzero(gain > SMALLEST_GAIN)
+        mine, theirs = np.divmod(best[layer, pair], num_slots)
+        packing.swap(active[layer], (hot[layer, pair], mine), (cool[layer, pair], theirs))
 
 
-def swap(packing: Packing, layer: Ints, gpu: Ints, slot: Ints, other_gpu: Ints, other_slot: Ints) -> None:
-    for array in (packing.expert, packing.load):
-        here, there = array[layer, gpu, slot].copy(), array[layer, other_gpu, other_slot].copy()
-        array[layer, gpu, slot], array[layer, other_gpu, other_slot] = there, here
-
-
-def cool_hottest(packing: Packing, target: Floats, max_rounds: int) -> None:
-    num_layers, num_gpus, rounds = packing.load.shape
+def cool_hottest(packing: Packing, target: Floats) -> None:
+    """Give the hottest GPU of each layer its best single swap with any other GPU, until none helps or ``target`` [L]."""
+    num_layers, num_gpus, num_slots = packing.load.shape
     active = np.arange(num_layers)
-    for _ in range(max_rounds):
+    while True:
         total = packing.load[active].sum(axis=2)
-        hot = total.argmax(axis=1)
-        keep = total[np.arange(active.size), hot] > target[active]
-        active, total, hot = active[keep], total[keep], hot[keep]
+        unfinished = total.max(axis=1) > target[active]
+        active, total = active[unfinished], total[unfinished]
         if not active.size:
             return
         rows = np.arange(active.size)
+        hot = total.argmax(axis=1)
         peak = total[rows, hot]
-        mine = packing.load[active, hot]
-        change = mine[:, :, None, None] - packing.load[active][:, None]  # [A, r, G, r] what the hottest GPU loses
+        change = packing.load[active, hot][:, :, None, None] - packing.load[active][:, None]  # [A, r, G, r]
         after = np.maximum(peak[:, None, None, None] - change, total[:, None, :, None] + change)
-        flat = after.reshape(active.size, -1)
-        best = flat.argmin(axis=1)
-        better = flat[rows, best] < peak - 1e-9
-        slot, rest = np.divmod(best, num_gpus * rounds)
-        other, other_slot = np.divmod(rest, rounds)
-        swap(packing, active[better], hot[better], slot[better], other[better], other_slot[better])
+        after = after.reshape(active.size, -1)
+        best = after.argmin(axis=1)
+        better = after[rows, best] < peak - SMALLEST_GAIN
+        mine, place = np.divmod(best[better], num_gpus * num_slots)
         active = active[better]
+        packing.swap(active, (hot[better], mine), tuple(np.divmod(place, num_slots)))
 
 
-def shuffle(packing: Packing, active: Ints, rng: np.random.Generator) -> None:
-    """Swap random copies between random pairs of GPUs wherever neither gets as hot as the layer's hottest."""
-    _, num_gpus, rounds = packing.load.shape
+def shuffle(packing: Packing, rng: np.random.Generator) -> None:
+    """Swap random copies of random pairs of GPUs wherever neither becomes as hot as the layer's hottest."""
+    num_layers, num_gpus, num_slots = packing.load.shape
     half = num_gpus // 2
-    total = packing.load[active].sum(axis=2)
-    order = rng.permuted(np.tile(np.arange(num_gpus), (active.size, 1)), axis=1)
-    one, two = order[:, :half], order[:, half : 2 * half]
-    first, second = rng.integers(0, rounds, (2, active.size, half))
-    rows = active[:, None]
-    change = packing.load[rows, one, first] - packing.load[rows, two, second]
-    peak = total.max(axis=1)[:, None]
-    after = np.maximum(np.take_along_axis(total, one, 1) - change, np.take_along_axis(total, two, 1) + change)
-    layer, pair = np.nonzero(after < peak - 1e-9)
-    swap(packing, active[layer], one[layer, pair], first[layer, pair], two[layer, pair], second[layer, pair])
+    total = packing.load.sum(axis=2)
+    order = rng.permuted(np.tile(np.arange(num_gpus), (num_layers, 1)), axis=1)
+    one, other = order[:, :half], order[:, half : 2 * half]
+    mine, theirs = rng.integers(0, num_slots, (2, num_layers, half))
+    rows = np.arange(num_layers)[:, None]
+    change = packing.load[rows, one, mine] - packing.load[rows, other, theirs]
+    after = np.maximum(np.take_along_axis(total, one, 1) - change, np.take_along_axis(total, other, 1) + change)
+    layer, pair = np.nonzero(after < total.max(axis=1)[:, None] - SMALLEST_GAIN)
+    packing.swap(
+        layer, (one[layer, pair], mine[layer, pair]), (other[layer, pair], theirs[layer, pair])
+    )
+
+
+def pack(expert: Ints, load: Floats, num_gpus: int, target: Floats, *, num_rounds: int, seed: int) -> Packing:
+    """Pack copies ``expert`` of loads ``load``, both [L, S], near-exactly: fold, level pairs, cool the hottest."""
+    packing = fold(expert, load, num_gpus)
+    if packing.load.shape[2] > 2:
+        rng = np.random.default_rng(seed)
+        level_pairs(packing, target, num_rounds, rng)
+        cool_hottest(packing, target)
+    return packing
+
+
+def repack(packing: Packing, target: Floats, *, num_tries: int, num_rounds: int, seed: int) -> None:
+    """Shake the layers above ``target`` [L] and pack them again; keep what got better."""
+    rng = np.random.default_rng(seed)
+    if packing.load.shape[2] <= 2:
+        return
+    for _ in range(num_tries):
+        before = packing.hottest()
+        unfinished = np.flatnonzero(before > target)
+        if not unfinished.size:
+            return
+        trial = packing.take(unfinished)
+        shuffle(trial, rng)
+        level_pairs(trial, target[unfinished], num_rounds, rng)
+        cool_hottest(trial, target[unfinished])
+        better = np.flatnonzero(trial.hottest() < before[unfinished])
+        packing.put(unfinished[better], trial.take(better))

@@ -12,8 +12,11 @@ from profiles.performance.latency import Latency, Timing
 
 NORMAL_QUANTILE: dict[Percentile, float] = {"mean": 0.0, "p50": 0.0, "p90": 1.2816, "p95": 1.6449, "p99": 2.3263}
 
+ALONE = 1e-3
+"""Mean requests in flight at which a request practically never meets another."""
+
 HALVINGS = 26
-"""Bisection steps: concurrency to better than one part in a million of the range."""
+"""Bisection steps: concurrency to better than one part in a million."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ def sustain(latency: Latency, input_tokens: Floats, output_tokens: Floats, slo: 
     highest = np.maximum(np.minimum(fits, most), 1.0)
 
     def timing(concurrency: Floats) -> Timing:
-        return latency.at(input_tokens, output_tokens, crowd(concurrency, slo.percentile))
+        return latency.at(input_tokens, output_tokens, concurrency, crowd(concurrency, slo.percentile))
 
     concurrency = _largest(lambda n: _excess(timing(n), slo).max(axis=0) <= 1.0, highest)
     at = timing(concurrency)
@@ -62,8 +65,8 @@ def sustain(latency: Latency, input_tokens: Floats, output_tokens: Floats, slo: 
 
 
 def _largest(meets: Callable[[Floats], Marks], highest: Floats) -> Floats:
-    """Largest N in [1, highest] for which ``meets`` holds, given that it holds up to some N; 1 where it never does."""
-    low, high = np.zeros_like(highest), np.log(highest)
+    """Largest N in [ALONE, highest] that ``meets``, given that all up to some N do; ALONE where none does."""
+    low, high = np.full_like(highest, np.log(ALONE)), np.log(highest)
     low = np.where(meets(highest), high, low)
     for _ in range(HALVINGS):
         middle = (low + high) / 2

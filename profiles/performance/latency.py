@@ -51,24 +51,37 @@ class Latency:
     static_batch: bool = False
     """All requests start together (so no prompt disturbs a decode step), as in a batch measured by itself."""
 
-    def at(self, input_tokens: Floats, output_tokens: Floats, concurrency: Floats) -> Timing:
-        """Mean times with ``concurrency`` requests in flight: running, or waiting for those that run.
+    def at(
+        self, input_tokens: Floats, output_tokens: Floats, concurrency: Floats, crowd: Floats | None = None
+    ) -> Timing:
+        """Times with ``concurrency`` requests in flight on average: running, or waiting for those that run.
 
+        Below 1, it is the share of the time that some request is there. ``crowd`` requests (``concurrency`` when left
+        out) are there when the request in question is: its batch is larger, prompts arrive at the same rate.
         What does not run waits: with throughput ``running / service``, Little's law makes the wait
-        ``(concurrency / running − 1) · service``.
+        ``(crowd / running − 1) · service``.
         """
+        crowd = concurrency if crowd is None else crowd
         fits = np.maximum(self.limit.running(input_tokens, output_tokens), 1.0)
         running = np.minimum(concurrency, fits)
-        first = prompt_terms(self.sheet, running, input_tokens) @ self.prompt
-        step = step_terms(self.sheet, running, input_tokens, output_tokens) @ self.step[:NUM_STEP_TERMS]
-        if self.static_batch:
-            each = step
-        else:
+        first, step = self._undisturbed(input_tokens, output_tokens, running)
+        each = step
+        if not self.static_batch:
             shared = shared_prompt_terms(self.sheet, input_tokens) @ self.step[NUM_STEP_TERMS:]
             each = tpot(step, shared, running, output_tokens, first)
+        if crowd is not concurrency:
+            running = np.minimum(crowd, fits)
+            first, crowded_step = self._undisturbed(input_tokens, output_tokens, running)
+            each = each * crowded_step / step
         service = first + (output_tokens - 1) * each
-        wait = (concurrency / running - 1) * service
+        wait = (crowd / running - 1) * service
         return Timing(first + wait, each, service + wait, running)
+
+    def _undisturbed(self, input_tokens: Floats, output_tokens: Floats, running: Floats) -> tuple[Floats, Floats]:
+        """Time of a prompt, and of a decode step that no prompt disturbs."""
+        batch = np.maximum(running, 1.0)  # a request is never in a smaller one, however rarely others come
+        first = prompt_terms(self.sheet, batch, input_tokens) @ self.prompt
+        return first, step_terms(self.sheet, batch, input_tokens, output_tokens) @ self.step[:NUM_STEP_TERMS]
 
     def continuous(self) -> Latency:
         """The same layout under continuous batching, where prompts arrive one by one.

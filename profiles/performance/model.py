@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from profiles.errors import InvalidInput
 from profiles.names import KnownNames
 from profiles.performance.answers import Capacity, Floats, Memory, Percentile, Prediction, Slo, Strings
-from profiles.performance.capacity import crowd, sustain
+from profiles.performance.capacity import ALONE, crowd, sustain
 from profiles.performance.datasheet import Datasheet, datasheet
 from profiles.performance.latency import Latency, RunningLimit
 from profiles.performance.layouts import ROOFLINE_ENGINE, FamilyKey, family_key, order, roofline_layouts
@@ -21,7 +21,7 @@ from profiles.performance.memory import memory
 from profiles.performance.power import Power, fit_power
 from profiles.performance.rows import Rows, read_rows
 from profiles.performance.systems import Member
-from profiles.performance.trust import BORROWED_ERROR, ROOFLINE_ERROR, Trust, trust
+from profiles.performance.trust import Trust, borrowed_trust, trust
 from profiles.types import Facts, GpuType, Layout, Measurement, ModelCard
 
 MIN_POINTS = 3
@@ -128,7 +128,7 @@ class PerformanceModel:
         profile = self._profile(layout)
         latency = profile.latency.continuous() if serving else profile.latency
         mean = latency.at(tokens_in, tokens_out, in_flight)
-        slow = latency.at(tokens_in, tokens_out, crowd(in_flight, percentile))
+        slow = latency.at(tokens_in, tokens_out, in_flight, crowd(in_flight, percentile))
         rate = 1e3 * in_flight / mean.e2e_ms
         origin, error = profile.judge(tokens_in, tokens_out, in_flight)
         return Prediction(
@@ -163,8 +163,8 @@ class PerformanceModel:
         card = self._card(layout)
         context = min(card.max_context_tokens if card else np.inf, max_context_tokens or np.inf)
         allowed = tokens_in + tokens_out <= context
-        one = np.ones_like(tokens_in)
-        best = latency.at(tokens_in, tokens_out, crowd(one, slo.percentile))
+        alone = np.full_like(tokens_in, ALONE)
+        best = latency.at(tokens_in, tokens_out, alone, crowd(alone, slo.percentile))
         origin, error = profile.judge(tokens_in, tokens_out, np.maximum(found.concurrency, 1.0))
         return Capacity(
             layout=layout,
@@ -269,10 +269,8 @@ class PerformanceModel:
                     fix="import measurements of it, or the shape of the model and the datasheet of the GPU",
                 )
             latency = family.latency(self._sheet(layout), self._limit(layout))
-            errors = [trust(m.rows, family.members[s], []).error for s, m in members.items()]
-            error = BORROWED_ERROR * float(np.median(errors)) if errors else ROOFLINE_ERROR
-            none = Trust(np.empty((0, 3)), error, guessed=False)
-            return _Profile(latency, power, none, not members, UNMEASURED_CONCURRENCY, 0)
+            borrowed = borrowed_trust((m.rows, family.members[sibling]) for sibling, m in members.items())
+            return _Profile(latency, power, borrowed, not members, UNMEASURED_CONCURRENCY, 0)
         siblings = [(m.rows, family.members[other]) for other, m in members.items() if other != layout]
         rows = members[layout].rows
         return _Profile(
@@ -289,4 +287,7 @@ def _positive(**values: ArrayLike) -> list[Floats]:
     for name, array in zip(values, arrays, strict=True):
         if not (np.isfinite(array).all() and (array > 0).all()):
             raise InvalidInput("must be positive and finite", field=name)
-    return [np.maximum(array, 1.0) for array in arrays]
+    return [
+        np.maximum(array, 1.0) if name.endswith("_tokens") else array
+        for name, array in zip(values, arrays, strict=True)
+    ]

@@ -24,7 +24,8 @@ class Power:
     """``num_gpus · (idle + span · (base + rise · (1 − exp(−running / num_gpus / knee))))`` watts.
 
     GPUs draw much as soon as they read weights and KV (the base), and more as arithmetic fills the gaps (POLCA,
-    ASPLOS 2024, section 4.2; ML.ENERGY benchmark v3): a saturating rise with the batch.
+    ASPLOS 2024, section 4.2; ML.ENERGY benchmark v3): a saturating rise with the batch. Below one running request on
+    average, the base is drawn that share of the time.
     """
 
     num_gpus: int
@@ -36,8 +37,9 @@ class Power:
 
     def at(self, running: Floats) -> Floats:
         """Mean watts of all GPUs of the replica while ``running`` requests run."""
+        busy = np.minimum(running, 1.0)
         fill = -np.expm1(-running / self.num_gpus / self.knee)
-        return self.num_gpus * (self.idle_w + self.span_w * (self.base + self.rise * fill))
+        return self.num_gpus * (self.idle_w + self.span_w * (busy * self.base + self.rise * fill))
 
 
 def fit_power(layout: Layout, gpu: GpuType | None, measurements: Sequence[Measurement]) -> Power | None:

@@ -27,8 +27,8 @@ ROOFLINE_ERROR = 0.5
 WORST_ERROR = 2.0
 """No interval is wider: beyond it a prediction says nothing anyway."""
 
-BORROWED_ERROR = 2.0
-"""Growth of the error where a layout is predicted from its siblings alone: from leaving each TP degree out."""
+BORROWED_ERROR, BORROWED_AT_LEAST = 2.0, 0.15
+"""Growth and least error where a layout is predicted from its siblings alone: from leaving each TP degree out."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,13 @@ def trust(rows: Rows, own: Learned, siblings: Iterable[tuple[Rows, Learned]]) ->
     error = _quantile(np.concatenate([errors, others]), np.repeat([1.0, each_other], [len(errors), len(others)]))
     points = np.log(np.stack([rows.input_tokens, rows.output_tokens, rows.concurrency], axis=1))
     return Trust(np.unique(points, axis=0), error, bool(rows.guessed.any()))
+
+
+def borrowed_trust(siblings: Iterable[tuple[Rows, Learned]]) -> Trust:
+    """Trust in a layout without rows: its siblings' errors, grown; a roofline's where it has no siblings."""
+    errors = [trust(rows, learned, []).error for rows, learned in siblings]
+    error = max(BORROWED_ERROR * float(np.median(errors)), BORROWED_AT_LEAST) if errors else ROOFLINE_ERROR
+    return Trust(np.empty((0, 3)), error, guessed=False)
 
 
 def left_out_errors(rows: Rows, learned: Learned) -> Floats:
