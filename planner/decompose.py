@@ -13,19 +13,20 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
 
 from planner.program import SHARED, Bools, Floats, Ints, Program
 from planner.solver import Solution, relative_gap, solve
-from planner.types import SolveOptions
+from planner.types import Outcome, SolveOptions
 
 _SMOOTHING = 0.6
 """Weight of the best prices so far against the master's new ones: the master's alone swing wildly at first."""
 _PROPOSAL_GAP = 2e-3
 _THREADS = 2
+_ROUNDS_A_STEP = 3
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class _Master:
     blocks: tuple[_Block, ...]
     shared: Ints
     shared_coupling: Floats
-    proposals: list[list[Floats]] = field(default_factory=list)
+    proposals: list[list[Floats]]
 
     def lower(self) -> Floats:
         return self.program.row_lower[self.coupling_rows]
@@ -69,55 +70,99 @@ def is_worthwhile(program: Program) -> bool:
 
 
 def solve_decomposed(program: Program, options: SolveOptions) -> Solution:
-    """Solve a block-angular ``program``; the bound is proven whatever happens. Falls back to nothing: see outcome.
+    """Solve a block-angular ``program``. The bound is proven whatever happens.
 
-    ``no_solution`` when no integer answer was found in time, with the bound reached; infeasibility of a block is
-    reported, infeasibility of the whole only by ``planner.solver.solve``.
+    ``no_solution``, with the bound reached, when no integer answer was found in time. That a block alone is infeasible
+    is reported; that the coupling rows cannot hold is for ``planner.solver.solve`` to prove.
     """
     started = time.perf_counter()
     deadline = started + options.time_limit_s
     master = _split(program)
-    best_bound, best = -np.inf, None
-    prices = np.zeros(master.coupling_rows.size)
-    center = prices
-    stalled = 0
     with ThreadPoolExecutor(_THREADS) as pool:
-        for k, solution in enumerate(pool.map(lambda block: _propose(block, block.program.cost, options), master.blocks)):
-            if solution.outcome == "infeasible":
-                return replace(solution, seconds=time.perf_counter() - started)
-            master.proposals.append([])
-            if solution.values is not None:
-                master.add(k, solution.values)
-        while time.perf_counter() < started + 0.6 * options.time_limit_s:
-            relaxed = _solve_master(master, options, integer=False)
-            if relaxed is None or relaxed.row_duals is None:
-                break
-            prices = relaxed.row_duals[: master.coupling_rows.size]
-            target = _SMOOTHING * center + (1 - _SMOOTHING) * prices if np.isfinite(best_bound) else prices
-            bound, new = _price(master, target, options, pool)
-            if bound > best_bound + 1e-9:
-                improved = bound - best_bound if np.isfinite(best_bound) else np.inf
-                best_bound, center = bound, target
-                stalled = 0 if improved > 1e-5 * abs(bound) else stalled + 1
-            else:
-                stalled += 1
-            if not new:
-                bound, new = _price(master, prices, options, pool)
-                best_bound, center = (bound, prices) if bound > best_bound else (best_bound, center)
-            relaxed_gap = relative_gap(relaxed.objective, best_bound)
-            if not new or stalled >= 6 or (relaxed_gap is not None and relaxed_gap < 0.2 * options.gap):
-                break
-        best = _round(master, options, deadline, best_bound)
-        if best is not None:
-            best = _polish(master, best, options, deadline, best_bound)
+        best_bound = _converge(master, options, started + 0.5 * options.time_limit_s, pool)
+        dived = _dive(master, options, deadline, pool)
+    candidates = [a for a in (dived, _round(master, options), _combine(master, options)) if a is not None]
+    best = min(candidates, key=lambda answer: float(program.cost @ answer), default=None)
+    if best is not None:
+        best = _polish(master, best, options, deadline, best_bound)
     bound = float(best_bound) if np.isfinite(best_bound) else None
     seconds = time.perf_counter() - started
     if best is None:
         return Solution("no_solution", None, bound, None, None, seconds)
     objective = float(program.cost @ best)
     gap = relative_gap(objective, bound)
-    outcome = "optimal" if gap is not None and gap <= options.gap + 1e-9 else "feasible"
+    outcome: Outcome = "optimal" if gap is not None and gap <= options.gap + 1e-9 else "feasible"
     return Solution(outcome, objective, bound, best, None, seconds)
+
+
+def _converge(
+    master: _Master, options: SolveOptions, until: float, pool: ThreadPoolExecutor
+) -> float:
+    """Add proposals until the master's value meets the bound or time is up; the bound.
+
+    The first prices are those of the linear relaxation of the whole program: near the last ones, where prices from a
+    master with few proposals would be nonsense.
+    """
+    relaxed = solve(replace(master.program, integer=np.zeros(master.program.cost.size, bool)), options)
+    duals = relaxed.row_duals
+    center = np.zeros(master.coupling_rows.size) if duals is None else duals[master.coupling_rows]
+    target, best_bound, stalled = center, -np.inf, 0
+    while True:
+        bound, new = _price(master, target, options, pool)
+        stalled = 0 if bound > best_bound + 1e-5 * abs(bound) else stalled + 1
+        if bound > best_bound:
+            best_bound, center = bound, target
+        combined = _solve_master(master, options, integer=False)
+        if combined is None or combined.row_duals is None or stalled >= 5 or time.perf_counter() > until:
+            return best_bound
+        gap = relative_gap(combined.objective, best_bound)
+        if gap is not None and gap < 0.05 * options.gap:
+            return best_bound
+        prices = combined.row_duals[: master.coupling_rows.size]
+        target = prices if not new else _SMOOTHING * center + (1 - _SMOOTHING) * prices
+
+
+def _dive(master: _Master, options: SolveOptions, deadline: float, pool: ThreadPoolExecutor) -> Floats | None:
+    """Fix one block after another to the proposal the master likes best, with fresh proposals for the others."""
+    fixed: dict[int, int] = {}
+    blocks = range(len(master.blocks))
+    while len(fixed) < len(master.blocks):
+        combined = None
+        for _ in range(_ROUNDS_A_STEP):
+            combined = _solve_master(master, options, integer=False, fixed=fixed)
+            if combined is None or combined.values is None or combined.row_duals is None:
+                return None
+            if time.perf_counter() > deadline or not fixed:
+                break
+            prices = combined.row_duals[: master.coupling_rows.size]
+            if not _price(master, prices, options, pool, [k for k in blocks if k not in fixed])[1]:
+                break
+        if combined is None or combined.values is None:
+            return None
+        weights = _by_block(master, combined.values)
+        k = max((k for k in blocks if k not in fixed), key=lambda k: float(weights[k].max()))
+        fixed[k] = int(np.argmax(weights[k]))
+    return _chosen(master, options, fixed)
+
+
+def _combine(master: _Master, options: SolveOptions) -> Floats | None:
+    """The best answer that uses, block by block, only what the master's proposals use: far fewer integers than all."""
+    combined = _solve_master(master, options, integer=False)
+    if combined is None or combined.values is None:
+        return None
+    program = master.program
+    upper = program.upper.copy()
+    for block, proposals, weights in zip(master.blocks, master.proposals, _by_block(master, combined.values), strict=True):
+        most = np.max([v for v, weight in zip(proposals, weights, strict=True) if weight > 1e-6], axis=0)
+        whole = block.program.integer
+        upper[block.columns[whole]] = np.minimum(upper[block.columns[whole]], np.where(most[whole] > 0.5, most[whole] + 1, 0))
+    limit = options.model_copy(update={"time_limit_s": 0.3 * options.time_limit_s, "gap": options.gap / 10})
+    return solve(replace(program, upper=upper), limit).values
+
+
+def _by_block(master: _Master, values: Floats) -> list[Floats]:
+    ends = np.cumsum([len(proposals) for proposals in master.proposals])
+    return np.split(values[: ends[-1]], ends[:-1])
 
 
 def _split(program: Program) -> _Master:
@@ -146,7 +191,7 @@ def _split(program: Program) -> _Master:
         columns = np.flatnonzero(program.block == k)
         blocks.append(_Block(columns, _restricted(program, columns, np.flatnonzero(local & (least == k))), coupling(columns)))
     shared = np.flatnonzero(program.block == SHARED)
-    return _Master(program, coupling_rows, tuple(blocks), shared, coupling(shared))
+    return _Master(program, coupling_rows, tuple(blocks), shared, coupling(shared), [[] for _ in blocks])
 
 
 def _restricted(program: Program, columns: Ints, rows: Ints) -> Program:
@@ -167,12 +212,16 @@ def _propose(block: _Block, cost: Floats, options: SolveOptions) -> Solution:
     return solve(replace(block.program, cost=cost), limit)
 
 
-def _price(master: _Master, prices: Floats, options: SolveOptions, pool: ThreadPoolExecutor) -> tuple[float, int]:
-    """Lagrangian bound at ``prices``, and how many new proposals they brought."""
-    costs = [block.program.cost - prices @ block.coupling for block in master.blocks]
-    solutions = pool.map(lambda pair: _propose(*pair, options), zip(master.blocks, costs, strict=True))
+def _price(
+    master: _Master, prices: Floats, options: SolveOptions, pool: ThreadPoolExecutor, only: list[int] | None = None
+) -> tuple[float, int]:
+    """Lagrangian bound at ``prices`` (if all blocks are asked), and how many new proposals they brought."""
+    asked = list(range(len(master.blocks))) if only is None else only
+    blocks = [master.blocks[k] for k in asked]
+    costs = [block.program.cost - prices @ block.coupling for block in blocks]
+    solutions = pool.map(lambda pair: _propose(*pair, options), zip(blocks, costs, strict=True))
     bound, new = 0.0, 0
-    for k, solution in enumerate(solutions):
+    for k, solution in zip(asked, solutions, strict=True):
         bound += solution.bound if solution.bound is not None else -np.inf
         if solution.values is not None:
             new += master.add(k, solution.values)
@@ -185,7 +234,9 @@ def _price(master: _Master, prices: Floats, options: SolveOptions, pool: ThreadP
     return bound + float(np.sum(np.where(np.abs(prices) <= 1e-12, 0.0, rows))), new
 
 
-def _solve_master(master: _Master, options: SolveOptions, *, integer: bool) -> Solution | None:
+def _solve_master(
+    master: _Master, options: SolveOptions, *, integer: bool, fixed: dict[int, int] | None = None
+) -> Solution | None:
     """Best combination of proposals (one each, when ``integer``), with penalised slack so that it always exists."""
     num_rows = master.coupling_rows.size
     counts = [len(proposals) for proposals in master.proposals]
@@ -193,23 +244,24 @@ def _solve_master(master: _Master, options: SolveOptions, *, integer: bool) -> S
         return None
     use = [b.coupling @ np.array(p).T for b, p in zip(master.blocks, master.proposals, strict=True)]
     cost = [np.array(p) @ b.program.cost for b, p in zip(master.blocks, master.proposals, strict=True)]
-    penalty = 100.0 * max(float(np.abs(np.concatenate(cost)).max()), 1.0)
+    penalty = 2.0 * max(float(np.abs(master.program.cost).max()), 1e-3)
     slack = np.concatenate([np.eye(num_rows), -np.eye(num_rows)], axis=1)
     dense = np.concatenate([*use, master.shared_coupling, slack], axis=1)
     row, column = np.nonzero(dense)
-    num_proposals = sum(counts)
-    num_columns = dense.shape[1]
-    block_of = np.repeat(np.arange(len(counts)), counts)
-    shared = master.program
-    ones = np.ones(len(counts))
+    num_proposals, num_columns = sum(counts), dense.shape[1]
+    shared, ones = master.program, np.ones(len(counts))
+    lower = np.concatenate([np.zeros(num_proposals), shared.lower[master.shared], np.zeros(2 * num_rows)])
+    starts = np.concatenate([[0], np.cumsum(counts)])
+    for k, proposal in (fixed or {}).items():
+        lower[starts[k] + proposal] = 1.0
     program = Program(
         cost=np.concatenate([*cost, shared.cost[master.shared], np.full(2 * num_rows, penalty)]),
-        row=np.concatenate([row, num_rows + block_of]),
+        row=np.concatenate([row, num_rows + np.repeat(np.arange(len(counts)), counts)]),
         column=np.concatenate([column, np.arange(num_proposals)]),
         value=np.concatenate([dense[row, column], np.ones(num_proposals)]),
         row_lower=np.concatenate([master.lower(), ones]),
         row_upper=np.concatenate([master.upper(), ones]),
-        lower=np.concatenate([np.zeros(num_proposals), shared.lower[master.shared], np.zeros(2 * num_rows)]),
+        lower=lower,
         upper=np.concatenate([np.ones(num_proposals), shared.upper[master.shared], np.full(2 * num_rows, np.inf)]),
         integer=_integers(num_proposals, shared.integer[master.shared], num_columns) & integer,
         block=np.full(num_columns, SHARED),
@@ -225,36 +277,31 @@ def _integers(num_proposals: int, shared: Bools, num_columns: int) -> Bools:
     return flags
 
 
-def _round(master: _Master, options: SolveOptions, deadline: float, bound: float) -> Floats | None:
+def _round(master: _Master, options: SolveOptions) -> Floats | None:
     """One proposal per block, chosen together; None when no choice keeps the coupling rows."""
-    del bound
-    limit = min(max(deadline - time.perf_counter(), 0.5), 0.15 * options.time_limit_s)
-    chosen = _solve_master(master, options.model_copy(update={"time_limit_s": limit, "gap": options.gap / 2}), integer=True)
+    limit = options.model_copy(update={"time_limit_s": 0.15 * options.time_limit_s, "gap": options.gap / 2})
+    chosen = _solve_master(master, limit, integer=True)
     if chosen is None or chosen.values is None:
         return None
+    return _chosen(master, options, {k: int(np.argmax(w)) for k, w in enumerate(_by_block(master, chosen.values))})
+
+
+def _chosen(master: _Master, options: SolveOptions, picks: dict[int, int]) -> Floats | None:
+    """The program's values when each block follows its pick; None where the coupling rows do not hold."""
+    if len(picks) < len(master.blocks):
+        return None
+    solution = _solve_master(master, options, integer=True, fixed=picks)
+    if solution is None or solution.values is None:
+        return None
+    num_proposals = sum(len(proposals) for proposals in master.proposals)
+    shared, slack = np.split(solution.values[num_proposals:], [master.shared.size])
+    if slack.sum() > 1e-6:
+        return None
     values = np.zeros(master.program.cost.size)
-    at = 0
-    for block, proposals in zip(master.blocks, master.proposals, strict=True):
-        pick = int(np.argmax(chosen.values[at : at + len(proposals)]))
-        values[block.columns] = proposals[pick]
-        at += len(proposals)
-    values[master.shared] = chosen.values[at : at + master.shared.size]
-    short = chosen.values[at + master.shared.size :].sum()
-    if short > 1e-6:
-        return _repaired(master, values, options, deadline)
+    for k, block in enumerate(master.blocks):
+        values[block.columns] = master.proposals[k][picks[k]]
+    values[master.shared] = shared
     return values
-
-
-def _repaired(master: _Master, values: Floats, options: SolveOptions, deadline: float) -> Floats | None:
-    """Solve blocks again one after another, most constrained last, until the coupling rows hold; None if they never do."""
-    for size in (1, 2, 3):
-        for group in combinations(range(len(master.blocks)), size):
-            if time.perf_counter() > deadline:
-                return None
-            fixed = _again(master, values, group, options, deadline)
-            if fixed is not None:
-                return fixed
-    return None
 
 
 def _polish(master: _Master, values: Floats, options: SolveOptions, deadline: float, bound: float) -> Floats:

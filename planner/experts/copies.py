@@ -39,3 +39,34 @@ def counted(experts: Ints, num_experts: int) -> Ints:
     num_layers = experts.shape[0]
     keys = experts + np.arange(num_layers)[:, None] * num_experts
     return np.bincount(keys.ravel(), minlength=num_layers * num_experts).reshape(num_layers, num_experts)
+
+
+def neighbours(
+    load: Floats, copies: Ints, *, num_light: int, num_hot: int, num_donors: int, room: Floats | None = None
+) -> Ints:
+    """[L, K, E] choices of copies one exchange away from ``copies`` [L, E].
+
+    Receivers: the experts with the lightest copies, those with the hottest, and, where ``room`` [L] is given, those
+    that one more copy brings just below it. Donors: the replicated experts whose copies heat up least.
+    """
+    num_layers, num_experts = load.shape
+    share = load / copies
+    order = np.argsort(share, axis=1)
+    receivers = [order[:, :num_light], order[:, max(num_light, num_experts - num_hot) :]]
+    if room is not None:
+        after = load / (copies + 1)
+        drops_below = (after <= room[:, None]) & (share > room[:, None])
+        receivers.append(np.argsort(np.where(drops_below, -after, 0.0), axis=1)[:, : num_light // 2])
+    receiver = np.concatenate(receivers, axis=1)
+    heated = np.where(copies > 1, load / np.maximum(copies - 1, 1), np.inf)
+    donor = np.argsort(heated, axis=1)[:, :num_donors]
+    receiver, donor = (
+        np.repeat(receiver, donor.shape[1], axis=1),
+        np.tile(donor, receiver.shape[1]),
+    )
+    gives = np.take_along_axis(copies, donor, axis=1) > 1
+    chosen = np.repeat(copies[:, None], receiver.shape[1], axis=1)
+    row, choice = np.nonzero(gives)
+    chosen[row, choice, receiver[row, choice]] += 1
+    chosen[row, choice, donor[row, choice]] -= 1
+    return chosen

@@ -98,6 +98,15 @@ def level_pairs(packing: Packing, target: Floats, num_rounds: int, rng: np.rando
         packing.swap(active[layer], (hot[layer, pair], mine), (cool[layer, pair], theirs))
 
 
+def pack(expert: Ints, load: Floats, num_gpus: int, target: Floats, *, num_rounds: int, seed: int) -> Packing:
+    """Pack copies ``expert`` of loads ``load``, both [L, S], near-exactly: fold, level pairs, cool the hottest."""
+    packing = fold(expert, load, num_gpus)
+    if packing.load.shape[2] > 2:
+        level_pairs(packing, target, num_rounds, np.random.default_rng(seed))
+        cool_hottest(packing, target)
+    return packing
+
+
 def cool_hottest(packing: Packing, target: Floats) -> None:
     """Give the hottest GPU of each layer its best single swap with any other GPU, until none helps or ``target`` [L]."""
     num_layers, num_gpus, num_slots = packing.load.shape
@@ -119,48 +128,3 @@ def cool_hottest(packing: Packing, target: Floats) -> None:
         mine, place = np.divmod(best[better], num_gpus * num_slots)
         active = active[better]
         packing.swap(active, (hot[better], mine), tuple(np.divmod(place, num_slots)))
-
-
-def shuffle(packing: Packing, rng: np.random.Generator) -> None:
-    """Swap random copies of random pairs of GPUs wherever neither becomes as hot as the layer's hottest."""
-    num_layers, num_gpus, num_slots = packing.load.shape
-    half = num_gpus // 2
-    total = packing.load.sum(axis=2)
-    order = rng.permuted(np.tile(np.arange(num_gpus), (num_layers, 1)), axis=1)
-    one, other = order[:, :half], order[:, half : 2 * half]
-    mine, theirs = rng.integers(0, num_slots, (2, num_layers, half))
-    rows = np.arange(num_layers)[:, None]
-    change = packing.load[rows, one, mine] - packing.load[rows, other, theirs]
-    after = np.maximum(np.take_along_axis(total, one, 1) - change, np.take_along_axis(total, other, 1) + change)
-    layer, pair = np.nonzero(after < total.max(axis=1)[:, None] - SMALLEST_GAIN)
-    packing.swap(
-        layer, (one[layer, pair], mine[layer, pair]), (other[layer, pair], theirs[layer, pair])
-    )
-
-
-def pack(expert: Ints, load: Floats, num_gpus: int, target: Floats, *, num_rounds: int, seed: int) -> Packing:
-    """Pack copies ``expert`` of loads ``load``, both [L, S], near-exactly: fold, level pairs, cool the hottest."""
-    packing = fold(expert, load, num_gpus)
-    if packing.load.shape[2] > 2:
-        rng = np.random.default_rng(seed)
-        level_pairs(packing, target, num_rounds, rng)
-        cool_hottest(packing, target)
-    return packing
-
-
-def repack(packing: Packing, target: Floats, *, num_tries: int, num_rounds: int, seed: int) -> None:
-    """Shake the layers above ``target`` [L] and pack them again; keep what got better."""
-    rng = np.random.default_rng(seed)
-    if packing.load.shape[2] <= 2:
-        return
-    for _ in range(num_tries):
-        before = packing.hottest()
-        unfinished = np.flatnonzero(before > target)
-        if not unfinished.size:
-            return
-        trial = packing.take(unfinished)
-        shuffle(trial, rng)
-        level_pairs(trial, target[unfinished], num_rounds, rng)
-        cool_hottest(trial, target[unfinished])
-        better = np.flatnonzero(trial.hottest() < before[unfinished])
-        packing.put(unfinished[better], trial.take(better))

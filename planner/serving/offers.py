@@ -22,7 +22,7 @@ class Offer:
     gpu: str
     num_gpus: int
     usd_per_hour: float
-    idle_w: float | None  # of the whole instance, host included; None where the GPU is not known
+    idle_w: float | None  # of the whole instance, host included; None where only rates are known
     g_co2_per_kwh: float | None
 
     @property
@@ -80,13 +80,11 @@ def rentable(spec: ServingSpec, facts: Facts, names: KnownNames) -> tuple[Offer,
     return tuple(sorted(offers, key=lambda offer: (offer.gpu, offer.num_gpus, offer.usd_per_hour, offer.place)))
 
 
-def given(service: str, unit: RateUnit, names: KnownNames, host_w_per_gpu: float) -> Offer:
-    """The offer that a unit with given rates is by itself. Its power is known only where its GPU is."""
-    known = unit.gpu.lower() in {spelling.lower() for spelling in names.gpus}
-    idle_w = (names.gpu_type(unit.gpu).idle_w + host_w_per_gpu) * unit.gpus_per_replica if known else None
+def given(service: str, unit: RateUnit) -> Offer:
+    """The offer that a unit with given rates is by itself. Rates say nothing of power."""
     return Offer(
         "given", f"{service}/{unit.name}", "given", "on_demand", unit.gpu, unit.gpus_per_replica, unit.usd_per_hour,
-        idle_w, None,
+        idle_w=None, g_co2_per_kwh=None,
     )  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from planner.decompose import is_worthwhile, solve_decomposed
 from planner.serving.dominance import without_dominated
 from planner.serving.model import formulate
 from planner.serving.problem import Answer, Problem
@@ -25,6 +26,7 @@ def optimise(problem: Problem, options: SolveOptions) -> Optimum:
     Each bucket must be servable by some pool (``planner.serving.infeasible`` says which are not).
     """
     formulation = formulate(without_dominated(problem))
-    solution = solve(formulation.program, options)
+    decomposable = not problem.goodput and is_worthwhile(formulation.program)
+    solution = (solve_decomposed if decomposable else solve)(formulation.program, options)
     answer = formulation.answer(solution.values) if solution.values is not None else None
     return Optimum(solution, answer)

@@ -52,13 +52,13 @@ def pose(spec: ServingSpec, facts: Facts) -> Question:
     """
     names = KnownNames.of(facts)
     performance = PerformanceModel(facts)
-    offers = list(rentable(spec, facts, names))
+    offers = list(rentable(spec, facts, names)) if any(service.units is None for service in spec.services) else []
     buckets = tuple(service.workload.all_buckets() for service in spec.services)
     pools = []
     for index, service in enumerate(spec.services):
         if service.units is not None:
             pools.append(tuple(Pool(u.name, u.gpu, u.gpus_per_replica, False, None, None, u) for u in service.units))
-            offers += [given(service.name, unit, names, spec.host_w_per_gpu) for unit in service.units]
+            offers += [given(service.name, unit) for unit in service.units]
         else:
             pools.append(_measured_pools(index, service, buckets[index], offers, performance, facts, names))
     numbers = tuple(
@@ -228,11 +228,13 @@ def _hosts(service: Service, pools: tuple[Pool, ...], offers: list[Offer]) -> Bo
 
 def _offer_numbers(spec: ServingSpec, offers: list[Offer]) -> OfferNumbers:
     kinds: Ints = np.unique([offer.gpu for offer in offers], return_inverse=True)[1] if offers else np.zeros(0, np.int64)
-    if spec.objective in ("power", "carbon") and any(offer.idle_w is None for offer in offers):
-        raise InvalidInput(
-            "needs the power of every GPU, and units with given rates name GPUs that are not in the store",
-            field="objective", fix="name catalogue GPUs in units[].gpu, or plan for cost",
-        )  # fmt: skip
+    if any(offer.idle_w is None for offer in offers):
+        counted = "objective" if spec.objective in ("power", "carbon") else "limits.power_w"
+        if counted == "objective" or spec.limits.power_w is not None:
+            raise InvalidInput(
+                "needs the power of every unit, and units with given rates do not say theirs",
+                field=counted, fix="plan for cost, or name models to be planned from profiles",
+            )  # fmt: skip
     if spec.objective == "carbon":
         offers_without = sorted({f"{o.provider}/{o.region}" for o in offers if o.g_co2_per_kwh is None})
         if offers_without:
