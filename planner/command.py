@@ -26,7 +26,9 @@ DATABASE_VARIABLE = "GPUPLAN_DATABASE_URL"
 
 Database = Annotated[
     str | None,
-    typer.Option("--database", metavar="URL", help=f"profile store; default {DATABASE_VARIABLE} or sqlite:///gpuplan.db"),
+    typer.Option(
+        "--database", metavar="URL", help=f"profile store; default {DATABASE_VARIABLE} or sqlite:///gpuplan.db"
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="machine-readable output on stdout")]
 
@@ -86,7 +88,9 @@ def write_whole(path: Path, text: str) -> None:
             file.write(text)
         Path(file.name).replace(path)
     except OSError as error:
-        raise InvalidInput(f"cannot be written: {error.strerror}", field=str(path), fix="choose another --out") from None
+        raise InvalidInput(
+            f"cannot be written: {error.strerror}", field=str(path), fix="choose another --out"
+        ) from None
 
 
 def reports_errors(function: Callable[..., Result]) -> Callable[..., Result]:

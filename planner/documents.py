@@ -79,7 +79,9 @@ def _parse_yaml(text: str, source: str) -> Any:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{source}:{mark.line + 1}" if mark else source
-        raise InvalidInput(f"is not well-formed YAML: {getattr(error, 'problem', None) or error}", field=where) from None
+        raise InvalidInput(
+            f"is not well-formed YAML: {getattr(error, 'problem', None) or error}", field=where
+        ) from None
     except RecursionError:
         raise InvalidInput("is nested too deeply", field=source) from None
 

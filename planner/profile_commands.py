@@ -13,7 +13,8 @@ from planner.errors import InvalidInput, UnknownName
 from planner.types import Table
 
 profiles_app = typer.Typer(
-    no_args_is_help=True, help="What is known: gpuplan profiles list · show H100 · import vllm-bench FILE --model M --gpu H100"
+    no_args_is_help=True,
+    help="What is known: gpuplan profiles list · show H100 · import vllm-bench FILE --model M --gpu H100",
 )
 
 KINDS = {
@@ -51,8 +52,10 @@ def list_profiles(
         if json_output:
             command.print_json(known)
         else:
-            rows = tuple((name, f"{count:,}") for name, count in known.items())
-            draw_table(Table(title="In the store", columns=("what", "rows"), rows=rows, numeric=("rows",)), command.out())
+            summary = tuple((name, f"{count:,}") for name, count in known.items())
+            draw_table(
+                Table(title="In the store", columns=("what", "rows"), rows=summary, numeric=("rows",)), command.out()
+            )
         return
     if kind not in KINDS:
         raise UnknownName("kind of profile", kind, KINDS, field="KIND", fix=f"one of {', '.join(KINDS)}")
@@ -64,14 +67,19 @@ def list_profiles(
         fact
         for fact in getattr(facts, field)
         if (wanted_gpu is None or wanted_gpu in (getattr(fact, "gpu", None), fact.name if kind == "gpus" else None))
-        and (wanted_model is None or wanted_model in (getattr(fact, "model", None), fact.name if kind == "models" else None))
+        and (
+            wanted_model is None
+            or wanted_model in (getattr(fact, "model", None), fact.name if kind == "models" else None)
+        )
     ]
     if json_output:
         command.print_json([fact.model_dump(mode="json") for fact in found])
         return
     more = f" (the first {limit} of {len(found)}; --limit shows more)" if len(found) > limit else ""
     rows = tuple(tuple(_cell(getattr(fact, column)) for column in columns) for fact in found[:limit])
-    draw_table(Table(title=f"{kind}{more}", columns=columns, rows=rows, numeric=_numeric(found, columns)), command.out())
+    draw_table(
+        Table(title=f"{kind}{more}", columns=columns, rows=rows, numeric=_numeric(found, columns)), command.out()
+    )
 
 
 @profiles_app.command("show")
@@ -198,8 +206,10 @@ def export(
     measurements = tuple(
         m for m in facts.measurements if wanted_model in (None, m.model) and wanted_gpu in (None, m.gpu)
     )
-    batch = Batch.model_validate({**dict(facts), "measurements": measurements} if file.suffix == ".json" and not (model or gpu)
-                                 else {"measurements": measurements}, extra="ignore")  # fmt: skip
+    if file.suffix == ".json" and model is None and gpu is None:
+        batch = Batch(**{field: getattr(facts, field) for field in Batch.model_fields})
+    else:
+        batch = Batch(measurements=measurements)
     write(batch, file)
     report = {"file": str(file), "measurements": len(measurements)}
     if json_output:

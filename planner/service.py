@@ -57,4 +57,3 @@ def check_plan(plan: Plan, engine: Engine) -> Check:
 def kind_of(plan: Plan) -> str:
     """Which planner a plan is from."""
     return str(getattr(plan, "kind", ""))
-

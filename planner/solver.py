@@ -50,6 +50,7 @@ class Solution:
 
     @property
     def gap(self) -> float | None:
+        """Proven relative gap; None without an objective or a bound."""
         return relative_gap(self.objective, self.bound)
 
 

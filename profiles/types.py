@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+from itertools import pairwise
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -69,7 +70,9 @@ class GpuType(Fact):
     int8_tops: Positive | None = None
     tdp_w: Watts
     idle_w: Watts = Field(description="board power with a loaded model and no work; an assumption unless sourced")
-    interconnect: Name = Field(description="fastest link to the other GPUs of its node, e.g. 'NVLink 4', 'PCIe 4.0 x16'")
+    interconnect: Name = Field(
+        description="fastest link to the other GPUs of its node, e.g. 'NVLink 4', 'PCIe 4.0 x16'"
+    )
     interconnect_gb_per_s: Positive = Field(description="of that link, per GPU, both directions together")
     aliases: tuple[str, ...] = Field(default=(), description="other names for it, e.g. 'h100_sxm'")
 
@@ -169,6 +172,7 @@ class Layout(BaseModel):
 
     @property
     def num_gpus(self) -> int:
+        """GPUs of one replica."""
         return self.tp * self.pp * self.dp
 
     @property
@@ -196,7 +200,9 @@ class Measurement(Fact):
     engine: str = Field(default="unknown", max_length=100)
     engine_version: str = Field(default="", max_length=100)
     load: Literal["closed_loop", "open_loop", "static_batch"] = "closed_loop"
-    task: str = Field(default="", max_length=100, description="data set of the requests, where lengths alone do not say")
+    task: str = Field(
+        default="", max_length=100, description="data set of the requests, where lengths alone do not say"
+    )
     input_tokens: Positive | None = Field(default=None, description="mean per request")
     output_tokens: Positive | None = Field(default=None, description="mean per request")
     concurrency: Positive | None = Field(default=None, description="requests in flight, or batch size")
@@ -229,6 +235,7 @@ class Measurement(Fact):
 
     @property
     def layout(self) -> Layout:
+        """The profile that this point belongs to."""
         return Layout(
             model=self.model, gpu=self.gpu, tp=self.tp, pp=self.pp, dp=self.dp, ep=self.ep,
             precision=self.precision, engine=self.engine,
@@ -252,6 +259,7 @@ class LayerMeasurement(Fact):
 
     @property
     def digest(self) -> str:
+        """Identity by content."""
         return content_digest(self.model_dump_json(exclude_defaults=True))
 
 
@@ -274,7 +282,7 @@ class RateProfile(Fact):
     @model_validator(mode="after")
     def _rectangular(self) -> RateProfile:
         for name, ticks in (("input_tokens", self.input_tokens), ("output_tokens", self.output_tokens)):
-            if any(b <= a for a, b in zip(ticks, ticks[1:], strict=False)):
+            if any(b <= a for a, b in pairwise(ticks)):
                 raise ValueError(f"{name} must increase")
         if len(self.requests_per_s) != len(self.input_tokens) or any(
             len(row) != len(self.output_tokens) for row in self.requests_per_s

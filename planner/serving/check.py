@@ -15,6 +15,7 @@ from planner.serving.spec import RateUnit, Service
 from planner.types import Check, Violation
 from profiles.names import KnownNames
 from profiles.performance import PerformanceModel
+from profiles.rates import sustained
 from profiles.types import Facts
 
 _RELATIVE = 1e-5
@@ -94,7 +95,9 @@ def _demand(plan: ServingPlan) -> Iterator[Violation]:
             routed[size] += route.fraction
         for size, bucket in expected.items():
             if _differs(routed[size], 1.0):
-                yield _broken("demand", f"{service.name}: {routed[size]:.6g} of {bucket.label} is served, not all of it")
+                yield _broken(
+                    "demand", f"{service.name}: {routed[size]:.6g} of {bucket.label} is served, not all of it"
+                )
 
 
 def _pools(allocation: list[Allocation]) -> dict[object, list[Allocation]]:
@@ -111,7 +114,9 @@ def _capacity(plan: ServingPlan) -> Iterator[Violation]:
         busy: dict[str, float] = defaultdict(float)
         for route in routes:
             if route.requests_per_s_per_replica <= 0:
-                yield _broken("capacity", f"{route.unit} cannot serve {route.input_tokens} in {route.output_tokens} out")
+                yield _broken(
+                    "capacity", f"{route.unit} cannot serve {route.input_tokens} in {route.output_tokens} out"
+                )
                 continue
             busy[route.unit] += route.requests_per_s / route.requests_per_s_per_replica
         for members in _pools(allocation).values():
@@ -122,7 +127,9 @@ def _capacity(plan: ServingPlan) -> Iterator[Violation]:
                 yield _broken("capacity", f"{members[0].unit}: {work:.6g} busy replicas of {usable:.6g} usable")
             for a in members:
                 if _differs(a.utilisation, work / replicas):
-                    yield _broken("capacity", f"{a.unit}: utilisation is {work / replicas:.6g}, not {a.utilisation:.6g}")
+                    yield _broken(
+                        "capacity", f"{a.unit}: utilisation is {work / replicas:.6g}, not {a.utilisation:.6g}"
+                    )
 
 
 def _profiles(plan: ServingPlan, facts: Facts, names: KnownNames) -> Iterator[Violation]:
@@ -134,7 +141,9 @@ def _profiles(plan: ServingPlan, facts: Facts, names: KnownNames) -> Iterator[Vi
             unit = by_unit.get(route.unit)
             if unit is None:
                 continue  # reported by _demand
-            if unit.layout is None:
+            if service.rate_profiles is not None:
+                yield from _profiled_rate(facts, unit, route)
+            elif unit.layout is None:
                 yield from _given_rate(service, unit, route)
             elif unit.layout.model != names.model(service.model):
                 yield _broken("model", f"{unit.unit} runs {unit.layout.model}, not {service.model}")
@@ -148,9 +157,25 @@ def _given_rate(service: Service, unit: Allocation, route: Route) -> Iterator[Vi
     if given is None or distribution is None:
         yield _broken("unit", f"{unit.unit} is not in the spec")
         return
-    i, j = distribution.input_tokens.index(route.input_tokens[0]), distribution.output_tokens.index(route.output_tokens[0])
+    i, j = (
+        distribution.input_tokens.index(route.input_tokens[0]),
+        distribution.output_tokens.index(route.output_tokens[0]),
+    )
     if _differs(given.requests_per_s[i][j], route.requests_per_s_per_replica):
         yield _broken("unit", f"{unit.unit} sustains {given.requests_per_s[i][j]} there by the spec")
+
+
+def _profiled_rate(facts: Facts, unit: Allocation, route: Route) -> Iterator[Violation]:
+    name = unit.unit.split("/", 1)[1].split(" @ ")[0].removesuffix(" spot")
+    profile = next((p for p in facts.rate_profiles if p.name == name), None)
+    if profile is None or (profile.gpu, profile.num_gpus) != (unit.gpu, unit.gpus_per_replica):
+        yield _broken("unit", f"{unit.unit} is no rate profile in the store")
+    elif _exceeds(
+        route.requests_per_s_per_replica, sustained(profile, route.mean_input_tokens, route.mean_output_tokens)
+    ):
+        yield _broken(
+            "capacity", f"{unit.unit} was not measured to sustain {route.requests_per_s_per_replica} requests/s"
+        )
 
 
 def _predicted_rate(
@@ -171,15 +196,14 @@ def _predicted_rate(
     if _exceeds(route.requests_per_s_per_replica, float(at.requests_per_s)):
         yield _broken("capacity", f"{where}: sustains {float(at.requests_per_s):.5g} requests/s, less than planned")
     memory = performance.memory(unit.layout)
-    if memory is not None:
-        if memory.kv_gib <= 0:
-            yield _broken("memory", f"{unit.unit}: {memory.weights_gib:.1f} GiB of weights leave no room for a KV cache")
-        elif route.concurrency > 1 and _exceeds(route.concurrency * size[0], memory.max_tokens):
-            yield _broken("memory", f"{where}: the KV cache holds {memory.max_tokens:,.0f} tokens")
-    if unit.power_w is not None and math.isfinite(float(at.power_w)):
-        per_replica = unit.power_w / unit.replicas
-        if _exceeds(float(at.power_w), per_replica):
-            yield _broken("power", f"{where}: draws {float(at.power_w):.0f} W, more than the {per_replica:.0f} W counted")
+    if memory is not None and memory.kv_gib <= 0:
+        detail = f"{unit.unit}: {memory.weights_gib:.1f} GiB of weights leave no room for a KV cache"
+        yield _broken("memory", detail)
+    elif memory is not None and _exceeds(max(route.concurrency, 1.0) * size[0], memory.max_tokens):
+        yield _broken("memory", f"{where}: the KV cache holds {memory.max_tokens:,.0f} tokens")
+    watts = float(at.power_w)
+    if unit.power_w is not None and math.isfinite(watts) and _exceeds(watts, unit.power_w / unit.replicas):
+        yield _broken("power", f"{where}: draws {watts:.0f} W, more than was counted")
 
 
 def _replica_rules(plan: ServingPlan) -> Iterator[Violation]:
@@ -211,8 +235,12 @@ def _replica_rules(plan: ServingPlan) -> Iterator[Violation]:
 def _places(plan: ServingPlan, facts: Facts, names: KnownNames) -> Iterator[Violation]:
     """Rentals exist, are allowed by the filters, and cost what the price list (or the spec) says."""
     wanted = plan.spec.offers
-    own = {(p.provider, p.instance_type, p.region, p.market): p.usd_per_hour for p in wanted.prices}
-    listed = {(p.provider, p.instance_type, p.region, p.market): p.usd_per_hour for p in facts.prices}
+    own: dict[tuple[str, ...], float] = {
+        (p.provider, p.instance_type, p.region, p.market): p.usd_per_hour for p in wanted.prices
+    }
+    listed: dict[tuple[str, ...], float] = {
+        (p.provider, p.instance_type, p.region, p.market): p.usd_per_hour for p in facts.prices
+    }
     instances = {(i.provider, i.name): i for i in facts.instances}
     given = {f"{s.name}/{u.name}": u for s in plan.spec.services for u in s.units or ()}
     gpus = {names.gpu(gpu) for gpu in wanted.gpus or ()}
@@ -222,7 +250,8 @@ def _places(plan: ServingPlan, facts: Facts, names: KnownNames) -> Iterator[Viol
             yield from _given_place(given.get(rental.instance_type), rental, place)
             continue
         key = (rental.provider, rental.instance_type, rental.region, rental.market)
-        instance, price = instances.get(key[:2]), own.get(key, listed.get(key))
+        instance = instances.get((rental.provider, rental.instance_type))
+        price = own.get(key, listed.get(key))
         if instance is None or price is None:
             yield _broken("offer", f"{place} has no price in the store")
             continue
@@ -235,8 +264,13 @@ def _places(plan: ServingPlan, facts: Facts, names: KnownNames) -> Iterator[Viol
                 price *= 1 - d.fraction
         if _differs(price, rental.usd_per_instance_hour):
             yield _broken("price", f"{place} costs {price:g} $/h, not {rental.usd_per_instance_hour:g}")
-        filters = ((wanted.providers, rental.provider), (wanted.regions, rental.region),
-                   (wanted.instance_types, rental.instance_type), (gpus, rental.gpu), (wanted.markets, rental.market))  # fmt: skip
+        filters = (
+            (wanted.providers, rental.provider),
+            (wanted.regions, rental.region),
+            (wanted.instance_types, rental.instance_type),
+            (gpus, rental.gpu),
+            (wanted.markets, rental.market),
+        )
         if any(allowed and value not in allowed for allowed, value in filters):
             yield _broken("offer", f"{place} is not among the offers that the spec allows")
 
@@ -326,7 +360,8 @@ def _sums(plan: ServingPlan, names: KnownNames) -> Iterator[Violation]:
             yield _broken("cost", f"a million tokens cost {usd / (tokens * 3600 / 1e6):.6f} $")
     if plan.power_w is not None:
         idle = sum(
-            (names.gpu_type(r.gpu).idle_w + plan.spec.host_w_per_gpu) * (r.instances * r.gpus_per_instance - r.gpus_used)
+            (names.gpu_type(r.gpu).idle_w + plan.spec.host_w_per_gpu)
+            * (r.instances * r.gpus_per_instance - r.gpus_used)
             for r in plan.rentals
         )
         watts = idle + sum(a.power_w or 0.0 for a in plan.allocation)

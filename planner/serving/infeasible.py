@@ -10,9 +10,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
+from planner.program import Floats
 from planner.serving.optimise import optimise
 from planner.serving.pools import Pool, Question
 from planner.serving.problem import Problem, prices
@@ -24,13 +26,10 @@ _MOST_BUCKETS_NAMED = 8
 def unservable(question: Question) -> tuple[Conflict, ...]:
     """One conflict per service with request sizes that no pool on offer can serve at any rate."""
     conflicts = []
-    for s, (numbers, buckets, pools) in enumerate(
-        zip(question.problem.services, question.buckets, question.pools, strict=True)
-    ):
-        reachable = numbers.capacity * numbers.hosts.any(axis=1)[:, None]
-        lost = np.flatnonzero((reachable <= 0).all(axis=0)) if pools else np.arange(len(buckets))
+    for s, (numbers, pools) in enumerate(zip(question.problem.services, question.pools, strict=True)):
+        lost = np.flatnonzero((numbers.reachable <= 0).all(axis=0))
         if lost.size:
-            hosted = [pool for pool, any_host in zip(pools, numbers.hosts.any(axis=1), strict=True) if any_host]
+            hosted = [pool for pool, runs in zip(pools, numbers.hosted.tolist(), strict=True) if runs]
             conflicts.append(_unservable_conflict(question, s, lost, hosted))
     return tuple(conflicts)
 
@@ -113,67 +112,66 @@ def conflicting_limits(question: Question, options: SolveOptions) -> tuple[Confl
 
 def _limits(question: Question, options: SolveOptions) -> list[_Limit]:
     problem = question.problem
-
-    def least(per_instance: np.ndarray, per_active_w: np.ndarray) -> Callable[[Problem], float | None]:
-        def use(relaxed: Problem) -> float | None:
-            target = replace(relaxed, per_instance=per_instance, per_active_w=per_active_w, goodput=False)
-            return optimise(target, options).solution.objective
-
-        return use
-
     nothing = np.zeros(problem.offers.gpus.size)
-    limits = []
-    for cap in problem.caps:
-        limits.append(_Limit(
-            cap.path, cap.limit,
-            lambda p, path=cap.path: replace(p, caps=tuple(c for c in p.caps if c.path != path)),
-            least(cap.weight, nothing),
-        ))  # fmt: skip
+
+    def least(per_instance: Floats, per_active_w: Floats) -> Callable[[Problem], float | None]:
+        return partial(_least_use, per_instance, per_active_w, options)
+
+    limits = [
+        _Limit(cap.path, cap.limit, partial(_without_cap, cap.path), least(cap.weight, nothing)) for cap in problem.caps
+    ]
     if problem.budget_usd_per_hour is not None:
-        limits.append(_Limit(
-            "limits.budget_usd_per_hour", problem.budget_usd_per_hour,
-            lambda p: replace(p, budget_usd_per_hour=None), least(*prices("cost", problem.offers)),
-        ))  # fmt: skip
+        spent = least(*prices("cost", problem.offers))
+        without = partial(replace, budget_usd_per_hour=None)
+        limits.append(_Limit("limits.budget_usd_per_hour", problem.budget_usd_per_hour, without, spent))
     if problem.power_w is not None:
-        limits.append(_Limit(
-            "limits.power_w", problem.power_w, lambda p: replace(p, power_w=None),
-            least(*prices("power", problem.offers)),
-        ))  # fmt: skip
+        drawn = least(*prices("power", problem.offers))
+        limits.append(_Limit("limits.power_w", problem.power_w, partial(replace, power_w=None), drawn))
     if problem.max_gpu_types is not None:
-        limits.append(_Limit(
-            "limits.max_gpu_types", float(problem.max_gpu_types), lambda p: replace(p, max_gpu_types=None),
-            lambda p: _fewest_types(p, options),
-        ))  # fmt: skip
+        fewest = partial(_fewest_types, options=options)
+        without = partial(replace, max_gpu_types=None)
+        limits.append(_Limit("limits.max_gpu_types", float(problem.max_gpu_types), without, fewest))
     for s, service in enumerate(problem.services):
         if service.max_spot_fraction < 1 and service.spot.any():
-            limits.append(_Limit(
-                f"services[{s}].max_spot_fraction", service.max_spot_fraction,
-                lambda p, s=s: _with_spot(p, s, 1.0), lambda p, s=s: _least_spot(p, s, options),
-            ))  # fmt: skip
+            path = f"services[{s}].max_spot_fraction"
+            least_spot = partial(_least_spot, s=s, options=options)
+            limits.append(_Limit(path, service.max_spot_fraction, partial(_with_spot, s=s, fraction=1.0), least_spot))
     return limits
 
 
-def _fewest_types(problem: Problem, options: SolveOptions) -> float | None:
+def _without_cap(path: str, problem: Problem) -> Problem:
+    return replace(problem, caps=tuple(cap for cap in problem.caps if cap.path != path))
+
+
+def _least_use(per_instance: Floats, per_active_w: Floats, options: SolveOptions, problem: Problem) -> float | None:
+    """Least of a resource that a feasible answer needs; None where there is none."""
+    target = replace(problem, per_instance=per_instance, per_active_w=per_active_w, goodput=False)
+    if problem.goodput:  # any goodput will do, none included
+        target = replace(target, services=tuple(replace(s, rate=0.0 * s.rate) for s in problem.services))
+    return optimise(target, options).solution.objective
+
+
+def _fewest_types(problem: Problem, *, options: SolveOptions) -> float | None:
     for count in range(1, int(problem.offers.gpu_type.max(initial=0)) + 2):
         if optimise(replace(problem, max_gpu_types=count), options).answer is not None:
             return float(count)
     return None
 
 
-def _with_spot(problem: Problem, s: int, fraction: float) -> Problem:
+def _with_spot(problem: Problem, *, s: int, fraction: float) -> Problem:
     services = list(problem.services)
     services[s] = replace(services[s], max_spot_fraction=fraction)
     return replace(problem, services=tuple(services))
 
 
-def _least_spot(problem: Problem, s: int, options: SolveOptions) -> float | None:
+def _least_spot(problem: Problem, *, s: int, options: SolveOptions) -> float | None:
     """Smallest share on spot, to 1%, by bisection: feasibility is monotone in the share."""
     if optimise(problem, options).answer is None:
         return None
     low, high = 0, 100
     while high - low > 1:
         middle = (low + high) // 2
-        if optimise(_with_spot(problem, s, middle / 100), options).answer is not None:
+        if optimise(_with_spot(problem, s=s, fraction=middle / 100), options).answer is not None:
             high = middle
         else:
             low = middle

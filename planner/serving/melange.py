@@ -41,7 +41,9 @@ def from_melange(document: dict[str, Any], name: str) -> ServingSpec:
     total = math.fsum(shares)
     gpu_info = document["gpu_info"]
     if not isinstance(gpu_info, dict) or not gpu_info:
-        raise InvalidInput("must name at least one GPU", field="gpu_info", fix='{"A10G": {"cost": 1.01, "tputs": [[...]]}}')
+        raise InvalidInput(
+            "must name at least one GPU", field="gpu_info", fix='{"A10G": {"cost": 1.01, "tputs": [[...]]}}'
+        )
     units = tuple(_unit(gpu, info) for gpu, info in gpu_info.items())
     workload = Workload(
         requests_per_s=document["total_request_rate"],

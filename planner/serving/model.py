@@ -1,19 +1,19 @@
 r"""The cheapest mix as a mixed-integer program.
 
-Sets
+Sets:
     s services; b ∈ B_s request-size buckets; p ∈ P_s pools (layout × market class); o offers; t GPU types;
     (p, o) hosts: pools that may run on an offer.
-Parameters
+Data:
     λ_b requests/s; c_pb requests/s one replica of p sustains of b alone within the SLO; u_s highest utilisation;
     g_p GPUs per replica; G_o GPUs per instance; price_o (or W, or g CO2/h) per instance, a_po per running replica.
-Variables
+Variables:
     x_pb ∈ [0, 1]  share of bucket b served by pool p
     n_po ∈ ℤ≥0     replicas of p on offer o;  N_p = Σ_o n_po
     y_o ∈ ℤ≥0      instances rented; left out where every replica fills whole instances (then y_o = Σ_p n_po g_p/G_o)
     z              used (GPU type t, or pool p), only where a limit counts types or spares
-Objective
+Objective:
     min Σ_o price_o y_o + Σ_po a_po n_po
-Constraints
+Constraints:
     demand      Σ_p x_pb = 1                                            for every b
     capacity    Σ_b λ_b/(c_pb u_s) x_pb ≤ N_p − k_s z_p                 for every p (k_s spares)
     packing     Σ_{p: g_p ≥ d} n_po g_p/d ≤ ⌊G_o/d⌋ y_o                 for every o and replica size d on it
@@ -94,7 +94,7 @@ def _filled_instances(problem: Problem) -> tuple[Floats, ...]:
 def _service(builder: ProgramBuilder, service: ServiceNumbers, s: int, cost: Floats, scale: int) -> tuple[Ints, Ints]:
     """Columns and rows that concern one service alone: shares, replicas, demand, capacity, spot, spares."""
     unbounded = scale >= 0
-    load = np.where(service.hosts.any(axis=1)[:, None], service.load, np.inf)
+    load = np.where(service.hosted[:, None], service.load, np.inf)
     num_pools, num_buckets = load.shape
     pools, buckets = np.nonzero(np.isfinite(load))
     share = np.full((num_pools, num_buckets), -1)
@@ -138,7 +138,7 @@ def _most_replicas(service: ServiceNumbers, load: Floats) -> Floats:
     """[P] more replicas of a pool than these can never help: enough for all traffic it can serve, spares included."""
     total = np.where(np.isfinite(load), load, 0.0).sum(axis=1)
     needed = np.ceil(total - 1e-9) + service.spare_replicas
-    return np.clip(needed, service.min_replicas, _MANY)
+    return np.asarray(np.clip(needed, service.min_replicas, _MANY))
 
 
 def _instances(builder: ProgramBuilder, problem: Problem, replicas: list[Ints], filled: tuple[Floats, ...]) -> Ints:

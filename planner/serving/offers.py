@@ -97,9 +97,9 @@ def _prices(
         key = (price.provider, price.instance_type, price.region, price.market)
         listed.add(key)
         yield *key, own[key].usd_per_hour if key in own else price.usd_per_hour
-    for key, price in own.items():
+    for key, own_price in own.items():
         if key not in listed:
-            yield *key, price.usd_per_hour
+            yield *key, own_price.usd_per_hour
 
 
 def _offer(

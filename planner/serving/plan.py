@@ -60,7 +60,9 @@ class Route(Frozen):
     unit: str
     fraction: float
     requests_per_s: float
-    requests_per_s_per_replica: float = Field(description="what one replica sustains of this size alone, within the SLO")
+    requests_per_s_per_replica: float = Field(
+        description="what one replica sustains of this size alone, within the SLO"
+    )
     concurrency: float | None = None
     ttft_ms: float | None = None
     tpot_ms: float | None = None
@@ -85,7 +87,9 @@ class BindingLimit(Frozen):
     limit: str
     value: float
     used: float
-    saving_per_unit: float | None = Field(description="objective saved by one unit more (for goodput: requests/s gained)")
+    saving_per_unit: float | None = Field(
+        description="objective saved by one unit more (for goodput: requests/s gained)"
+    )
     unit: str
 
 

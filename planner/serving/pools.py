@@ -13,20 +13,24 @@ from planner.serving.problem import Cap, OfferNumbers, Problem, ServiceNumbers, 
 from planner.serving.spec import Bucket, RateUnit, Service, ServingSpec
 from profiles.names import KnownNames
 from profiles.performance import Capacity, PerformanceModel, Slo
-from profiles.types import Facts, Layout
+from profiles.rates import sustained
+from profiles.types import Facts, Layout, RateProfile
 
 
 @dataclass(frozen=True)
 class Pool:
-    """Replicas of one layout on one market class. ``capacity`` is None where the spec gave the rates (``unit``)."""
+    """Replicas of one layout on one market class, at rates that are predicted (``layout`` and ``capacity``), given by
+    the spec (``unit``), or measured as rates (``profile``).
+    """
 
     name: str
     gpu: str
     num_gpus: int
     spot: bool
     layout: Layout | None
-    capacity: Capacity | None
-    unit: RateUnit | None
+    capacity: Capacity | None = None
+    unit: RateUnit | None = None
+    profile: RateProfile | None = None
 
 
 @dataclass(frozen=True)
@@ -57,8 +61,10 @@ def pose(spec: ServingSpec, facts: Facts) -> Question:
     pools = []
     for index, service in enumerate(spec.services):
         if service.units is not None:
-            pools.append(tuple(Pool(u.name, u.gpu, u.gpus_per_replica, False, None, None, u) for u in service.units))
+            pools.append(tuple(Pool(u.name, u.gpu, u.gpus_per_replica, False, None, unit=u) for u in service.units))
             offers += [given(service.name, unit) for unit in service.units]
+        elif service.rate_profiles is not None:
+            pools.append(_profiled_pools(index, service.rate_profiles, offers, facts))
         else:
             pools.append(_measured_pools(index, service, buckets[index], offers, performance, facts, names))
     numbers = tuple(
@@ -125,10 +131,24 @@ def _measured_pools(
     for layout in layouts:
         capacity = performance.capacity(layout, sizes[:, 0], sizes[:, 1], slo_of(service))
         pools += [
-            Pool(layout.label + (" spot" if spot else ""), layout.gpu, layout.num_gpus, spot, layout, capacity, None)
+            Pool(layout.label + (" spot" if spot else ""), layout.gpu, layout.num_gpus, spot, layout, capacity)
             for spot in markets
         ]
     return tuple(pools)
+
+
+def _profiled_pools(index: int, wanted: tuple[str, ...], offers: list[Offer], facts: Facts) -> tuple[Pool, ...]:
+    known = {profile.name: profile for profile in facts.rate_profiles}
+    for i, name in enumerate(wanted):
+        if name not in known:
+            fix = "import it with `gpuplan profiles import melange FILE` or `aibrix FILE`"
+            raise UnknownName("rate profile", name, known, field=f"services[{index}].rate_profiles[{i}]", fix=fix)
+    markets = sorted({offer.market == "spot" for offer in offers})
+    return tuple(
+        Pool(name + (" spot" if spot else ""), known[name].gpu, known[name].num_gpus, spot, None, profile=known[name])
+        for name in wanted
+        for spot in markets
+    )
 
 
 def _nothing_measured(
@@ -172,7 +192,7 @@ def _nothing_measured(
 def _service_numbers(
     service: Service, buckets: tuple[Bucket, ...], pools: tuple[Pool, ...], offers: list[Offer], names: KnownNames
 ) -> ServiceNumbers:
-    capacity = np.array([_rates(pool, service, len(buckets)) for pool in pools]).reshape(len(pools), len(buckets))
+    capacity = np.array([_rates(pool, service, buckets) for pool in pools]).reshape(len(pools), len(buckets))
     return ServiceNumbers(
         name=service.name,
         rate=np.array([bucket.requests_per_s for bucket in buckets]),
@@ -188,14 +208,16 @@ def _service_numbers(
     )
 
 
-def _rates(pool: Pool, service: Service, num_buckets: int) -> Floats:
+def _rates(pool: Pool, service: Service, buckets: tuple[Bucket, ...]) -> Floats:
     if pool.capacity is not None:
         return pool.capacity.requests_per_s
-    assert pool.unit is not None  # a pool has either  # noqa: S101
-    assert service.workload.distribution is not None  # checked by Service  # noqa: S101
+    if pool.profile is not None:
+        return np.array([sustained(pool.profile, *bucket.size) for bucket in buckets])
+    if pool.unit is None or service.workload.distribution is None:
+        raise ValueError("a pool has a capacity, a profile, or a unit of a workload with a distribution")
     shares = np.array(service.workload.distribution.fractions)
     rates = np.array(pool.unit.requests_per_s)[shares * (service.workload.requests_per_s or 0.0) > 0]
-    return rates.reshape(num_buckets)
+    return np.asarray(rates.reshape(len(buckets)))
 
 
 def _active_w(pool: Pool, names: KnownNames) -> float:
@@ -220,14 +242,16 @@ def _hosts(service: Service, pools: tuple[Pool, ...], offers: list[Offer]) -> Bo
             pool.gpu == offer.gpu
             and pool.spot == (offer.market == "spot")
             and (not service.regions or offer.region in service.regions)
-            and (power_of_two or pool.num_gpus % offer.num_gpus == 0 and offer.num_gpus >= 8)
+            and (power_of_two or (pool.num_gpus % offer.num_gpus == 0 and offer.num_gpus >= 8))
         )
 
     return np.array([[fits(pool, offer) for offer in offers] for pool in pools]).reshape(len(pools), len(offers))
 
 
 def _offer_numbers(spec: ServingSpec, offers: list[Offer]) -> OfferNumbers:
-    kinds: Ints = np.unique([offer.gpu for offer in offers], return_inverse=True)[1] if offers else np.zeros(0, np.int64)
+    kinds: Ints = (
+        np.unique([offer.gpu for offer in offers], return_inverse=True)[1] if offers else np.zeros(0, np.int64)
+    )
     if any(offer.idle_w is None for offer in offers):
         counted = "objective" if spec.objective in ("power", "carbon") else "limits.power_w"
         if counted == "objective" or spec.limits.power_w is not None:

@@ -31,6 +31,16 @@ class ServiceNumbers:
     max_spot_fraction: float = 1.0
 
     @property
+    def hosted(self) -> Bools:
+        """[P] pools that may run somewhere."""
+        return np.asarray(self.hosts.any(axis=1), dtype=bool)
+
+    @property
+    def reachable(self) -> Floats:
+        """[P, B] capacity, 0 for pools that may run nowhere."""
+        return self.capacity * self.hosted[:, None]
+
+    @property
     def load(self) -> Floats:
         """[P, B] replicas that bucket b would keep busy on pool p alone; inf where it cannot be served."""
         with np.errstate(divide="ignore"):

@@ -11,11 +11,11 @@ from planner.serving.infeasible import conflicting_limits, unservable
 from planner.serving.optimise import Optimum, optimise
 from planner.serving.plan import Baseline, BindingLimit, ServingPlan
 from planner.serving.pools import Question, pose
-from planner.serving.problem import Problem
+from planner.serving.problem import Problem, ServiceNumbers
 from planner.serving.spec import ServingSpec
 from planner.serving.write import write_plan
 from planner.solver import SOLVER, relative_gap
-from planner.types import Conflict, SolveOptions
+from planner.types import Conflict, Outcome, SolveOptions
 from profiles.types import Facts
 
 
@@ -45,7 +45,7 @@ def solve(spec: ServingSpec, facts: Facts, options: SolveOptions) -> ServingPlan
 
 
 def _without_mix(
-    question: Question, facts: Facts, outcome: str, conflicts: tuple[Conflict, ...], started: float
+    question: Question, facts: Facts, outcome: Outcome, conflicts: tuple[Conflict, ...], started: float
 ) -> ServingPlan:
     return ServingPlan(
         outcome=outcome, solver=SOLVER, spec=question.spec, conflicts=conflicts, profile_digest=facts.digest,
@@ -63,11 +63,13 @@ def _baselines(
     for gpu_type in np.unique(problem.offers.gpu_type):
         gpu = next(o.gpu for o, t in zip(question.offers, problem.offers.gpu_type, strict=True) if t == gpu_type)
         alone = problem.with_hosts(tuple(s.hosts & (problem.offers.gpu_type == gpu_type) for s in problem.services))
-        lost = [_sizes_lost(service.capacity, service.hosts) for service in alone.services]
+        lost = [_sizes_lost(service) for service in alone.services]
         if any(lost):
             total = sum(service.rate.size for service in alone.services)
             baselines.append(
-                Baseline(gpu=gpu, usd_per_hour=None, objective=None, detail=f"cannot serve {sum(lost)} of {total} sizes")
+                Baseline(
+                    gpu=gpu, usd_per_hour=None, objective=None, detail=f"cannot serve {sum(lost)} of {total} sizes"
+                )
             )
             continue
         remaining = until - time.perf_counter()
@@ -82,20 +84,23 @@ def _baselines(
         value = _objective(problem, single)
         usd = float(single.answer.instances @ problem.offers.usd_per_hour)
         baselines.append(Baseline(gpu=gpu, usd_per_hour=usd, objective=value))
-        if single.solution.objective is not None and single.solution.objective < (best.solution.objective or 0.0) - 1e-9:
+        if (
+            single.solution.objective is not None
+            and single.solution.objective < (best.solution.objective or 0.0) - 1e-9
+        ):
             best = _adopted(optimum, single, options)
     return tuple(baselines), best
 
 
-def _sizes_lost(capacity: np.ndarray, hosts: np.ndarray) -> int:
-    reachable = capacity * hosts.any(axis=1)[:, None]
-    return int((reachable <= 0).all(axis=0).sum()) if capacity.size else capacity.shape[1]
+def _sizes_lost(service: ServiceNumbers) -> int:
+    """How many request sizes no pool can serve."""
+    return int((service.reachable <= 0).all(axis=0).sum())
 
 
 def _adopted(proven: Optimum, better: Optimum, options: SolveOptions) -> Optimum:
     """``better``'s mix under ``proven``'s bound: its own holds for one GPU type only."""
     gap = relative_gap(better.solution.objective, proven.solution.bound)
-    outcome = "optimal" if gap is not None and gap <= options.gap else "feasible"
+    outcome: Outcome = "optimal" if gap is not None and gap <= options.gap else "feasible"
     return replace(better, solution=replace(better.solution, bound=proven.solution.bound, outcome=outcome))
 
 
@@ -141,7 +146,9 @@ def _candidates(question: Question, optimum: Optimum) -> list[tuple[str, float, 
             continue
         step = float(cap.weight[cap.weight > 0].min())
         caps = (*problem.caps[:k], replace(cap, limit=cap.limit + step), *problem.caps[k + 1 :])
-        unit = f"{step:g} GPUs" if "max_gpus" in cap.path and step > 1 else "GPU" if "max_gpus" in cap.path else "instance"
+        unit = (
+            f"{step:g} GPUs" if "max_gpus" in cap.path and step > 1 else "GPU" if "max_gpus" in cap.path else "instance"
+        )
         used = float(cap.weight @ answer.instances)
         found.append((cap.path, cap.limit, used, step, unit, replace(problem, caps=caps)))
     if problem.budget_usd_per_hour is not None and problem.goodput:

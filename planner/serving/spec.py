@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -70,6 +71,7 @@ class Bucket(Frozen):
 
     @property
     def label(self) -> str:
+        """The ranges in words."""
         return f"{_span(self.input_tokens)} in, {_span(self.output_tokens)} out"
 
 
@@ -90,7 +92,7 @@ class Distribution(Frozen):
     @model_validator(mode="after")
     def _is_distribution(self) -> Distribution:
         for name, edges in (("input_tokens", self.input_tokens), ("output_tokens", self.output_tokens)):
-            if any(b <= a for a, b in zip(edges, edges[1:], strict=False)):
+            if any(b <= a for a, b in pairwise(edges)):
                 raise ValueError(f"{name} must increase from edge to edge")
         check_matrix(
             self.fractions, len(self.input_tokens) - 1, len(self.output_tokens) - 1, "fractions", "input_tokens",
@@ -115,7 +117,9 @@ class Workload(Frozen):
     @model_validator(mode="after")
     def _one_form(self) -> Workload:
         if bool(self.buckets) == (self.distribution is not None) and self.requests_per_s != 0:
-            raise ValueError("give either buckets, or requests_per_s with a distribution (or trace: FILE in a spec file)")
+            raise ValueError(
+                "give either buckets, or requests_per_s with a distribution (or trace: FILE in a spec file)"
+            )
         if self.distribution is not None and self.requests_per_s is None:
             raise ValueError("distribution needs requests_per_s")
         if self.buckets and self.requests_per_s is not None:
@@ -176,6 +180,9 @@ class Service(Frozen):
     max_spot_fraction: Fraction = Field(default=1.0, description="share of requests that may be served on spot")
     allow_roofline: bool = Field(default=False, description="use datasheet estimates where nothing was measured")
     units: tuple[RateUnit, ...] | None = Field(default=None, min_length=1)
+    rate_profiles: tuple[Name, ...] | None = Field(
+        default=None, min_length=1, description="imported rate profiles (Mélange, AIBrix) to plan from, by name"
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Service:
@@ -184,7 +191,11 @@ class Service(Frozen):
         if not self.max_utilisation:
             raise ValueError("max_utilisation must be above 0")
         if self.units is None and self.model == "unspecified":
-            raise ValueError("model is missing: name the model this service runs, e.g. meta-llama/Llama-3.1-8B-Instruct")
+            raise ValueError(
+                "model is missing: name the model this service runs, e.g. meta-llama/Llama-3.1-8B-Instruct"
+            )
+        if self.units is not None and self.rate_profiles is not None:
+            raise ValueError("give units or rate_profiles, not both")
         if self.units is not None:
             self._check_units(self.units)
         return self

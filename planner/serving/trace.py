@@ -107,7 +107,12 @@ def _chunks(path: Path, columns: list[str]) -> Any:
 
     try:
         reader = pd.read_csv(
-            path, usecols=columns, chunksize=ROWS_AT_ONCE, encoding="utf-8-sig", skipinitialspace=True, on_bad_lines="error"
+            path,
+            usecols=columns,
+            chunksize=ROWS_AT_ONCE,
+            encoding="utf-8-sig",
+            skipinitialspace=True,
+            on_bad_lines="error",
         )
         yield from reader
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
@@ -131,7 +136,7 @@ def _seconds(values: Any, path: Path, column: str, first_line: int) -> np.ndarra
             field=f"{path}:{first_line + at}: {column}",
             fix="write dates as 2023-11-16 18:15:46.68, or seconds as numbers",
         )
-    return seconds
+    return np.asarray(seconds, dtype=float)
 
 
 def _ticks_per_s(dates: Any) -> float:
@@ -150,7 +155,7 @@ def _tokens(values: Any, path: Path, column: str, first_line: int) -> np.ndarray
             field=f"{path}:{first_line + at}: {column}",
             fix="give whole numbers of tokens",
         )
-    return np.maximum(tokens, 1.0)  # an empty prompt or answer still costs one token
+    return np.asarray(np.maximum(tokens, 1.0))  # an empty prompt or answer still costs one token
 
 
 def _workload(totals: _Totals, path: Path, rate: RateOf, num_requests: int) -> Workload:

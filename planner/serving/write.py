@@ -63,14 +63,14 @@ def _clean(share: Floats, scale: float) -> Floats:
     share = share / (scale or 1.0)
     share = np.where(share > _NOTHING, share, 0.0)
     total = share.sum(axis=0)
-    return np.divide(share, total, out=np.zeros_like(share), where=total > 0)
+    return np.asarray(np.divide(share, total, out=np.zeros_like(share), where=total > 0))
 
 
 def _usd_per_used_gpu(question: Question, answer: Answer) -> Floats:
     """[O] price of an hour of each GPU that is used: instances are paid whole, so idle GPUs weigh on the used ones."""
     used = _gpus_used(question, answer)
     paid = answer.instances * question.problem.offers.usd_per_hour
-    return np.divide(paid, used, out=np.zeros(used.shape), where=used > 0)
+    return np.asarray(np.divide(paid, used, out=np.zeros(used.shape), where=used > 0))
 
 
 def _gpus_used(question: Question, answer: Answer) -> Floats:
