@@ -105,8 +105,7 @@ def many_services(rate: float, seed: int, *, regions: int = 1, num_services: int
     region = np.repeat(np.arange(regions), gpus.size)
     groups = [(region == r) & (offer_type == t) for r in range(regions) for t in range(num_types)]
     used = np.array([use[group].sum() for group in groups])
-    scarce = used > np.median(used[used > 0.5]) if (used > 0.5).any() else used > 0
-    limits = np.where(scarce, np.maximum(np.ceil(scarcity * used), 1), rng.integers(4, 41, used.size))
+    limits = np.where(used > 0.5, np.ceil(scarcity * used), rng.integers(4, 41, used.size))
     caps = tuple(Cap(f"cap-{k}", group * offers.gpus.astype(float), float(limit))
                  for k, (group, limit) in enumerate(zip(groups, limits, strict=True)))  # fmt: skip
     return replace(uncapped, caps=caps)

@@ -126,7 +126,9 @@ def _capacity(plan: ServingPlan) -> Iterator[Violation]:
             if _exceeds(work, max(usable, 0.0)):
                 yield _broken("capacity", f"{members[0].unit}: {work:.6g} busy replicas of {usable:.6g} usable")
             for a in members:
-                if _differs(a.utilisation, work / replicas):
+                if a.replicas < 1:
+                    yield _broken("capacity", f"{a.unit}: {a.replicas} replicas are none")
+                elif _differs(a.utilisation, work / replicas):
                     yield _broken(
                         "capacity", f"{a.unit}: utilisation is {work / replicas:.6g}, not {a.utilisation:.6g}"
                     )
@@ -249,7 +251,7 @@ def _places(plan: ServingPlan, facts: Facts, names: KnownNames) -> Iterator[Viol
         if rental.provider == "given":
             yield from _given_place(given.get(rental.instance_type), rental, place)
             continue
-        key = (rental.provider, rental.instance_type, rental.region, rental.market)
+        key: tuple[str, ...] = (rental.provider, rental.instance_type, rental.region, rental.market)
         instance = instances.get((rental.provider, rental.instance_type))
         price = own.get(key, listed.get(key))
         if instance is None or price is None:

@@ -192,10 +192,10 @@ def _limits(
         used = builder.columns("type_used", 0.0, count=types.size, upper=1.0, integer=True)
         builder.entries(builder.rows("gpu_types", -np.inf, problem.max_gpu_types), used, 1.0)
         for gpu_type, column in zip(types, used, strict=True):
-            for service, counts in zip(problem.services, replicas, strict=True):
+            for s, (service, counts) in enumerate(zip(problem.services, replicas, strict=True)):
                 columns = counts[:, offers.gpu_type == gpu_type]
                 columns = columns[columns >= 0]
                 most = _MANY if problem.goodput else float(_most_replicas(service, service.load).sum())
-                row = builder.rows(f"type_{gpu_type}", -np.inf, 0.0)
+                row = builder.rows(f"type_{gpu_type}_{s}", -np.inf, 0.0)
                 builder.entries(row, columns, 1.0)
                 builder.entries(row, column, -max(most, 1.0))

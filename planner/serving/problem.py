@@ -43,7 +43,7 @@ class ServiceNumbers:
     @property
     def load(self) -> Floats:
         """[P, B] replicas that bucket b would keep busy on pool p alone; inf where it cannot be served."""
-        with np.errstate(divide="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore"):
             return np.where(self.capacity > 0, self.rate / (self.capacity * self.max_utilisation), np.inf)
 
 
