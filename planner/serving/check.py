@@ -138,11 +138,11 @@ def _profiles(plan: ServingPlan, facts: Facts, names: KnownNames) -> Iterator[Vi
     """Rates are what the profiles (or the spec) say, meet the SLO, and fit in memory."""
     performance = PerformanceModel(facts)
     for service, allocation, routes in _services(plan):
-        by_unit = {a.unit: a for a in allocation}
+        by_unit = {a.unit: a for a in allocation if a.replicas > 0}
         for route in routes:
             unit = by_unit.get(route.unit)
             if unit is None:
-                continue  # reported by _demand
+                continue  # reported by _demand or _capacity
             if service.rate_profiles is not None:
                 yield from _profiled_rate(facts, unit, route)
             elif unit.layout is None:
