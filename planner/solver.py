@@ -64,10 +64,23 @@ def relative_gap(objective: float | None, bound: float | None) -> float | None:
     return difference / max(abs(objective), 1e-9)
 
 
-def solve(program: Program, options: SolveOptions) -> Solution:
+def solve(
+    program: Program,
+    options: SolveOptions,
+    *,
+    start: Floats | None = None,
+    target: float | None = None,
+    max_nodes: int | None = None,
+) -> Solution:
     """Solve with HiGHS, on one thread so that equal inputs give equal answers.
 
     Never raises for infeasible or unfinished programs: that is the outcome.
+
+    Parameters
+    ----------
+    start : [columns] a feasible point to begin from.
+    target : stop at the first answer that costs no more.
+    max_nodes : stop after so many nodes of the tree: unlike a time limit, the same on every machine.
     """
     started = time.perf_counter()
     if not program.cost.size:
@@ -81,8 +94,12 @@ def solve(program: Program, options: SolveOptions) -> Solution:
         "mip_abs_gap": 1e-9,
         "random_seed": options.seed,
         "time_limit": options.time_limit_s,
+        **({} if target is None else {"objective_target": target}),
+        **({} if max_nodes is None else {"mip_max_nodes": max_nodes}),
     }.items():
         highs.setOptionValue(name, value)
+    if start is not None:
+        _begin_at(highs, start)
     highs.run()
     return _read(highs, program, options, time.perf_counter() - started)
 
@@ -117,6 +134,14 @@ def _load(program: Program):  # type: ignore[no-untyped-def]  # highspy ships no
     highs.setOptionValue("threads", 1)
     highs.passModel(lp)
     return highs
+
+
+def _begin_at(highs, start: Floats) -> None:  # type: ignore[no-untyped-def]
+    import highspy
+
+    point = highspy.HighsSolution()
+    point.col_value = start.tolist()
+    highs.setSolution(point)
 
 
 def _read(highs, program: Program, options: SolveOptions, seconds: float) -> Solution:  # type: ignore[no-untyped-def]

@@ -24,20 +24,37 @@ TIE = 1e-6
 """Among equally balanced dispatches, the one that keeps more tokens at home."""
 
 
-def best_dispatch(
-    load: Floats, weight: Floats, held: Ints, *, away: Bools | None = None, off_home_cap: float = 1.0
-) -> Floats:
+def best_dispatch(load: Floats, weight: Floats, held: Ints) -> Floats:
     """[L, E, G] shares that minimise the hottest GPU, averaged over workloads ``load`` [W, L, E] (scaled).
 
-    ``held`` is [L, E, G]; ``away`` [L, E, G] marks GPUs off the expert's home node, which may serve at most
-    ``off_home_cap`` of the tokens.
+    ``held`` is [L, E, G].
     """
+    return np.stack([_layer_dispatch(load[:, i], weight, held[i] > 0, None, 1.0) for i in range(len(held))])
+
+
+def best_dispatch_near_home(load: Floats, weight: Floats, held: Ints, away: Bools, max_off_home: float) -> Floats:
+    """The same with at most ``max_off_home`` of the tokens served on GPUs ``away`` [L, E, G], mean over layers."""
+    mean = np.einsum("w,wle->le", weight, load)
     share = np.zeros(held.shape)
-    for layer in range(len(held)):
-        share[layer] = _layer_dispatch(
-            load[:, layer], weight, held[layer] > 0, None if away is None else away[layer], off_home_cap
-        )
+    off_home = np.ones(len(held))
+    cap = 1.0
+    for _ in range(3):  # the least off home at best balance, then with the layers above an even cap held down to it
+        for i in np.flatnonzero(off_home >= cap):
+            share[i] = _layer_dispatch(load[:, i], weight, held[i] > 0, away[i], cap)
+            off_home[i] = (mean[i] * (share[i] * away[i]).sum(axis=1)).sum() / mean[i].sum()
+        if off_home.mean() <= max_off_home + 1e-9:
+            break
+        cap = even_cap(off_home, max_off_home)
     return share
+
+
+def even_cap(values: Floats, mean_cap: float) -> float:
+    """The cap on each of ``values`` [L] that brings their mean down to ``mean_cap`` and touches only the highest."""
+    low, high = 0.0, float(values.max())
+    for _ in range(50):
+        middle = (low + high) / 2
+        low, high = (middle, high) if np.minimum(values, middle).mean() <= mean_cap else (low, middle)
+    return low
 
 
 def _layer_dispatch(load: Floats, weight: Floats, holds: Bools, away: Bools | None, off_home_cap: float) -> Floats:

@@ -14,6 +14,7 @@ import numpy as np
 
 from planner.experts.clock import Clock
 from planner.experts.copies import water_fill
+from planner.experts.dispatch import even_cap
 from planner.experts.eplb import packed_in_order
 from planner.experts.packing import pack
 from planner.experts.placement import held_of
@@ -96,7 +97,7 @@ def place_group_local(
     for _ in range(CAP_STEPS):
         if off_home.mean() <= max_off_home + 1e-12:
             break
-        cap = _even_cap(off_home, max_off_home)
+        cap = even_cap(off_home, max_off_home)
         for i in np.flatnonzero(off_home > cap):
             held[i] = _first_guess(mean[i], home[i], num_gpus, num_nodes, num_slots, cap)
             off_home[i] = _refine(load[:, i], mean[i], held[i], away[i], cap, clock)
@@ -113,35 +114,38 @@ def home_nodes(load: Floats, num_nodes: int, num_groups: int) -> Ints:
     return np.repeat(node, num_experts // num_groups, axis=1)
 
 
-def _even_cap(off_home: Floats, mean_cap: float) -> float:
-    """The cap per layer that brings the mean of ``off_home`` [L] down to ``mean_cap``: levels the highest."""
-    low, high = 0.0, float(off_home.max())
-    for _ in range(50):
-        middle = (low + high) / 2
-        low, high = (middle, high) if np.minimum(off_home, middle).mean() <= mean_cap else (low, middle)
-    return low
-
-
 def _first_guess(load: Floats, home: Ints, num_gpus: int, num_nodes: int, num_slots: int, cap: float) -> Ints:
-    """[E, G] first copies at home, redundant ones hottest first on the coolest node with room, packed per node."""
+    """[E, G] first copies at home, redundant ones hottest first on the coolest node with room, packed per node.
+
+    A copy that would exceed the ``cap`` on the share of tokens off home goes home, or is left out where home is full;
+    slots that remain get further copies of the hottest experts at home there.
+    """
     num_experts = load.size
-    per_node = num_slots // num_nodes
     copies = water_fill(load[None], num_slots)[0]
     share = load / copies
+    on_node = np.zeros((num_experts, num_nodes), dtype=np.int64)
+    on_node[np.arange(num_experts), home] = 1
+    room = num_slots // num_nodes - on_node.sum(axis=0)
     total = np.bincount(home, share, num_nodes)
-    on_node = [list(np.flatnonzero(home == node)) for node in range(num_nodes)]
-    redundant = np.repeat(np.arange(num_experts), copies - 1)
     off_home = 0.0
+    redundant = np.repeat(np.arange(num_experts), copies - 1)
     for expert in redundant[np.argsort(-share[redundant], kind="stable")]:
-        has_room = np.array([len(experts) < per_node for experts in on_node])
-        coolest = int(np.where(has_room, total, np.inf).argmin())
-        if off_home + share[expert] > cap * num_gpus and has_room[home[expert]]:
-            coolest = int(home[expert])
-        total[coolest] += share[expert]
-        on_node[coolest].append(int(expert))
-        off_home += share[expert] * (coolest != home[expert])
-    experts = np.array(on_node)
-    packing = pack(experts, share[experts], num_gpus // num_nodes, total / (num_gpus // num_nodes), num_rounds=12, seed=0)
+        node = int(np.where(room > 0, total, np.inf).argmin())
+        if node != home[expert] and off_home + share[expert] > cap * num_gpus:
+            node = int(home[expert])
+            if not room[node]:
+                continue
+        on_node[expert, node] += 1
+        room[node] -= 1
+        total[node] += share[expert]
+        off_home += share[expert] * (node != home[expert])
+    for node in np.repeat(np.arange(num_nodes), room):
+        hottest = int(np.where(home == node, load / on_node.sum(axis=1), -1.0).argmax())
+        on_node[hottest, node] += 1
+    expert = np.repeat(np.tile(np.arange(num_experts), num_nodes), on_node.T.ravel()).reshape(num_nodes, -1)
+    heat = (load / on_node.sum(axis=1))[expert]
+    target = heat.sum(axis=1) * num_nodes / num_gpus
+    packing = pack(expert, heat, num_gpus // num_nodes, target, num_rounds=12, seed=0)
     return held_of(packing.expert.reshape(1, -1), num_experts, num_gpus)[0]
 
 

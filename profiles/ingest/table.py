@@ -18,7 +18,7 @@ FASTEST_MS = {"ttft_ms": 1.0, "tpot_ms": 0.5, "itl_p50_ms": 0.1}
 """Below these a time must be in another unit: no engine answers within 1 ms or gives one user 2000 tokens/s."""
 
 
-class Skip(Exception):  # noqa: N818 - not an error: it ends one row
+class Skip(Exception):
     """Raised for a row that is knowingly left out; the text says why and is counted in the notes."""
 
 
