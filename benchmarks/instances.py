@@ -45,7 +45,9 @@ class Instance:
 def instance(num_buckets: int, num_gpus: int, rate: float, seed: int, *, slower: float = 1.0) -> Instance:
     """A random instance; ``slower`` divides every throughput (a larger model)."""
     rng = np.random.default_rng(seed)
-    prompt, output = np.meshgrid(np.geomspace(20, 12_000, -(-num_buckets // 10)), np.geomspace(10, 2_000, 10), indexing="ij")
+    prompt, output = np.meshgrid(
+        np.geomspace(20, 12_000, -(-num_buckets // 10)), np.geomspace(10, 2_000, 10), indexing="ij"
+    )
     prompt, output = prompt.ravel()[:num_buckets, None], output.ravel()[:num_buckets, None]
     bandwidth = rng.uniform(0.3, 8, num_gpus) * 1e12  # bytes/s
     compute = bandwidth * rng.uniform(100, 400, num_gpus)  # FLOP/s
@@ -58,7 +60,9 @@ def instance(num_buckets: int, num_gpus: int, rate: float, seed: int, *, slower:
     throughput = rng.uniform(0.75, 1.3, request_s.shape) / request_s
     meets_slo = step_s <= SLOWEST_STEP_S
     meets_slo |= ~meets_slo.any(axis=1)[:, None]  # a size that all miss would make the instance infeasible
-    return Instance(price, np.where(meets_slo, throughput, 0.0) / slower, rng.dirichlet(np.full(num_buckets, 0.7)) * rate)
+    return Instance(
+        price, np.where(meets_slo, throughput, 0.0) / slower, rng.dirichlet(np.full(num_buckets, 0.7)) * rate
+    )
 
 
 def mixed_instances(count: int, seed: int = 0) -> list[tuple[str, Instance]]:

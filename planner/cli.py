@@ -27,7 +27,7 @@ app.add_typer(profiles_app, name="profiles")
 TimeLimit = Annotated[float, typer.Option("--time-limit", metavar="S", min=0.1, max=86_400, help="seconds to solve")]
 Seed = Annotated[int, typer.Option("--seed", min=0, max=2**31 - 1, help="equal seeds give equal plans")]
 Gap = Annotated[float, typer.Option("--gap", min=0, max=1, help="relative gap at which a plan counts as optimal")]
-Out = Annotated[Path | None, typer.Option("--out", metavar="FILE", help="also write the plan as JSON")]
+Out = Annotated[Path | None, typer.Option("--out", metavar="FILE", dir_okay=False, help="also write the plan as JSON")]
 
 
 @app.command()

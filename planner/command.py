@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import os
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -53,7 +52,7 @@ def open_store(database: str | None) -> Engine:
     """The store to use. A missing default store is made from the built-in catalogue; one named by hand must exist."""
     from profiles.db import DEFAULT_URL, connect
 
-    url = database or os.environ.get(DATABASE_VARIABLE)
+    url = database or os.environ.get(DATABASE_VARIABLE) or None
     if url is None and not Path(DEFAULT_URL.removeprefix("sqlite:///")).exists():
         err().print(f"no profile store yet: making {DEFAULT_URL} from the built-in catalogue (gpuplan init)")
         return initialise_store(DEFAULT_URL)[0]
@@ -82,15 +81,18 @@ def working(message: str) -> Iterator[None]:
 
 def write_whole(path: Path, text: str) -> None:
     """Write a file so that it is there whole or not at all."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, delete=False) as file:
-            file.write(text)
-        Path(file.name).replace(path)
+        beside.write_text(text, encoding="utf-8")
+        beside.replace(path)
     except OSError as error:
         raise InvalidInput(
             f"cannot be written: {error.strerror}", field=str(path), fix="choose another --out"
         ) from None
+    finally:
+        with suppress(OSError):  # it may not be there, nor the directory
+            beside.unlink(missing_ok=True)
 
 
 def reports_errors(function: Callable[..., Result]) -> Callable[..., Result]:
@@ -106,6 +108,11 @@ def reports_errors(function: Callable[..., Result]) -> Callable[..., Result]:
         except GpuplanError as error:
             _report(error, as_json=bool(kwargs.get("json_output")))
             raise typer.Exit(error.exit_code) from None
+        except OSError as error:
+            if error.filename is not None or isinstance(error, BrokenPipeError):
+                raise  # a file that nobody explained is a defect; a closed pipe ends quietly in typer
+            _report(InvalidInput(f"the output cannot be written: {error.strerror}"), as_json=bool(kwargs.get("json_output")))
+            raise typer.Exit(InvalidInput.exit_code) from None
         except KeyboardInterrupt:
             err().print("interrupted")
             raise typer.Exit(130) from None

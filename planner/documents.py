@@ -7,11 +7,22 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from planner.errors import InvalidInput
 
 MOST_BYTES = 64 * 2**20
 T = TypeVar("T", bound=BaseModel)
+
+_IN_OUR_WORDS = {
+    "missing": "is missing",
+    "tuple_type": "must be a list",
+    "model_type": "must be an object with fields",
+    "too_short": "needs at least {min_length} in its list",
+    "too_long": "has {actual_length} in its list, at most {max_length} are allowed",
+    "string_too_short": "must not be empty",
+}
+"""Messages by the type of a pydantic error, where its own speak of Python."""
 
 
 def read_document(path: Path) -> Any:
@@ -56,6 +67,8 @@ def parse_json(text: str, source: str) -> Any:
         raise InvalidInput(f"is not well-formed JSON: {error.msg}", field=f"{source}:{error.lineno}") from None
     except RecursionError:
         raise InvalidInput("is nested too deeply", field=source) from None
+    except ValueError as error:  # more digits than Python reads
+        raise InvalidInput(f"contains a value that cannot be read: {error}", field=source) from None
 
 
 def _parse_yaml(text: str, source: str) -> Any:
@@ -84,13 +97,18 @@ def _parse_yaml(text: str, source: str) -> Any:
         ) from None
     except RecursionError:
         raise InvalidInput("is nested too deeply", field=source) from None
+    except ValueError as error:  # a date that is not in the calendar, or more digits than Python reads
+        raise InvalidInput(f"contains a value that cannot be read: {error}", field=source) from None
 
 
 def validated(kind: type[T], document: Any, source: str = "") -> T:
     """``document`` as a ``kind``; every mistake in it is reported at once, each with its path."""
     if not isinstance(document, dict):
         what = "a list" if isinstance(document, list) else repr(document)[:60]
-        raise InvalidInput(f"holds {what} where an object with fields is needed", field=source or None)
+        raise InvalidInput(
+            f"holds {what} where an object with fields is needed", field=source or None,
+            fix="write named fields, as in examples/chat.yaml",
+        )  # fmt: skip
     try:
         return kind.model_validate(document)
     except ValidationError as error:
@@ -99,16 +117,11 @@ def validated(kind: type[T], document: Any, source: str = "") -> T:
 
 def _explained(error: ValidationError, kind: type[BaseModel], source: str) -> InvalidInput:
     problems = error.errors(include_url=False)
-    lines = []
-    for problem in problems[:20]:
-        message = problem["msg"].removeprefix("Value error, ")
-        if problem["type"] == "extra_forbidden":
-            message = f"unknown field{_closest_field(kind, problem['loc'])}"
-        elif problem["type"] == "missing":
-            message = "is missing"
-        elif not isinstance(problem["input"], dict | list | tuple) and problem["type"] != "value_error":
-            message = f"{message} (got {problem['input']!r:.60})"
-        lines.append((_path(problem["loc"]), message))
+    places = {problem["loc"] for problem in problems}
+    # An item that is wrong is left out of its list, which is then too short as well: no mistake of its own.
+    inside = {place[:depth] for place in places for depth in range(len(place))}
+    problems = [p for p in problems if p["type"] != "too_short" or p["loc"] not in inside]
+    lines = [(_path(problem["loc"]), _message(problem, kind)) for problem in problems[:20]]
     prefix = f"{source}: " if source else ""
     if len(problems) == 1:
         path, message = lines[0]
@@ -116,6 +129,18 @@ def _explained(error: ValidationError, kind: type[BaseModel], source: str) -> In
     more = f"\n  … and {len(problems) - 20} more" if len(problems) > 20 else ""
     listing = "".join(f"\n  {path}: {message}" if path else f"\n  {message}" for path, message in lines)
     return InvalidInput(f"{len(problems)} mistakes:{listing}{more}", field=source or None)
+
+
+def _message(problem: ErrorDetails, kind: type[BaseModel]) -> str:
+    """One mistake in words of a spec file, not of pydantic."""
+    if problem["type"] == "extra_forbidden":
+        return f"unknown field{_closest_field(kind, problem['loc'])}"
+    if problem["type"] in _IN_OUR_WORDS:
+        return _IN_OUR_WORDS[problem["type"]].format(**problem.get("ctx", {}))
+    message = problem["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+    if isinstance(problem["input"], dict | list | tuple) or problem["type"] == "value_error":
+        return message
+    return f"{message} (got {problem['input']!r:.60})"
 
 
 def _path(location: tuple[int | str, ...]) -> str:

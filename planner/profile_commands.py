@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,6 +11,10 @@ from planner import command
 from planner.command import Database, Json, reports_errors
 from planner.errors import InvalidInput, UnknownName
 from planner.types import Table
+
+if TYPE_CHECKING:
+    from profiles.names import KnownNames
+    from profiles.types import Facts
 
 profiles_app = typer.Typer(
     no_args_is_help=True,
@@ -62,7 +66,7 @@ def list_profiles(
     facts = snapshot(engine)
     names = KnownNames.of(facts)
     field, columns = KINDS[kind]
-    wanted_model, wanted_gpu = (names.model(model) if model else None), (names.gpu(gpu, "--gpu") if gpu else None)
+    wanted_model, wanted_gpu = _wanted_model(model, facts, names), (names.gpu(gpu, "--gpu") if gpu else None)
     found = [
         fact
         for fact in getattr(facts, field)
@@ -202,7 +206,7 @@ def export(
         raise InvalidInput("must end in .csv or .json", field=str(file))
     facts = snapshot(command.open_store(database))
     names = KnownNames.of(facts)
-    wanted_model, wanted_gpu = (names.model(model) if model else None), (names.gpu(gpu, "--gpu") if gpu else None)
+    wanted_model, wanted_gpu = _wanted_model(model, facts, names), (names.gpu(gpu, "--gpu") if gpu else None)
     measurements = tuple(
         m for m in facts.measurements if wanted_model in (None, m.model) and wanted_gpu in (None, m.gpu)
     )
@@ -216,6 +220,19 @@ def export(
         command.print_json(report)
     else:
         command.out().print(f"{file}: {len(measurements)} measurements", markup=False)
+
+
+def _wanted_model(model: str | None, facts: Facts, names: KnownNames) -> str | None:
+    """The model meant by ``--model``: one with a card, or one that only measurements know."""
+    if model is None:
+        return None
+    name = names.model(model)
+    known = {card.name for card in facts.models}
+    for measured in (facts.measurements, facts.layer_measurements, facts.rate_profiles):
+        known |= {fact.model for fact in measured if fact.model is not None}
+    if name not in known:
+        raise UnknownName("model", model, known, field="--model", fix="see `gpuplan profiles list models`")
+    return name
 
 
 def _cell(value: object) -> str:

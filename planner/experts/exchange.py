@@ -69,7 +69,9 @@ def swap_twos(packing: Packing, target: Floats) -> None:
         hot = total.argmax(axis=1)
         peak = total[rows, hot]
         mine = load[rows, hot]
-        after_two, two = _best_swap(mine[:, first] + mine[:, second], load[:, :, first] + load[:, :, second], peak, total)
+        after_two, two = _best_swap(
+            mine[:, first] + mine[:, second], load[:, :, first] + load[:, :, second], peak, total
+        )
         after_one, one = _best_swap(mine, load, peak, total)
         by_two = after_two < np.minimum(after_one, peak - SMALLEST_GAIN)
         by_one = ~by_two & (after_one < peak - SMALLEST_GAIN)

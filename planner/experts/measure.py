@@ -63,20 +63,21 @@ def hops(problem: Problem, share: Floats) -> float:
     if problem.routes is None:
         loads = np.einsum("le,lep->lp", problem.mean_load / problem.topology.gpus, share)
         stays = (loads[:-1] * loads[1:]).sum(axis=1)
-        return float((1 - stays).sum())
+        return max(0.0, float((1 - stays).sum()))
     known = problem.routes.any(axis=(1, 2))
     arriving = np.matmul(problem.routes, share[1:])  # [L−1, E, places]
     stays = (share[:-1] * arriving).sum(axis=(1, 2))
-    return float((1 - stays[known]).sum())
+    return max(0.0, float((1 - stays[known]).sum()))
 
 
 def fan_out(trace: Ints, share: Floats) -> float:
     """Distinct nodes that a token visits in a layer, expected; ``trace`` [T, L, k], ``share`` [L, E, N]."""
     num_layers = share.shape[0]
-    missed = np.ones((trace.shape[0], num_layers, share.shape[2]))
-    for i in range(trace.shape[2]):
-        missed *= 1 - share[np.arange(num_layers), trace[:, :, i]]
-    return float((1 - missed).sum(axis=2).mean())
+    visited = 0.0
+    for layer in range(num_layers):
+        missed = (1 - share[layer][trace[:, layer]]).prod(axis=1)  # [T, N] probability that no expert sends it there
+        visited += float((1 - missed).sum(axis=1).mean())
+    return visited / num_layers
 
 
 def seconds_per_layer(problem: Problem, share: Floats) -> Floats:

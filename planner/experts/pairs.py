@@ -25,7 +25,14 @@ def improve_pair_copies(load: Floats, copies: Ints, bound: Floats) -> Ints:
     for _ in range(MOST_EXCHANGES):
         if not active.size or not (copies > 1).any():
             break
-        choices = neighbours(load[active], copies[active], num_light=20, num_hot=8, num_donors=4, room=_room(load[active], copies[active]))
+        choices = neighbours(
+            load[active],
+            copies[active],
+            num_light=20,
+            num_hot=8,
+            num_donors=4,
+            room=_room(load[active], copies[active]),
+        )
         num_choices = choices.shape[1]
         flat = choices.reshape(-1, load.shape[1])
         peaks = _hottest_pair(np.repeat(load[active], num_choices, axis=0), flat).reshape(active.size, num_choices)

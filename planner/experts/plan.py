@@ -19,7 +19,9 @@ class Metrics(Frozen):
     balancedness: float = Field(description="mean over layers of mean GPU load / hottest GPU load")
     cross_gpu_hops_per_token: float = Field(description="expected changes of GPU from layer to layer")
     cross_node_hops_per_token: float
-    node_fan_out: float | None = Field(default=None, description="distinct nodes a token visits in a layer, from a trace")
+    node_fan_out: float | None = Field(
+        default=None, description="distinct nodes a token visits in a layer, from a trace"
+    )
     seconds_per_step: float = Field(description="MoE time of a forward pass by the cost model, all layers")
 
 
@@ -79,6 +81,9 @@ class ExpertsPlan(Plan):
     balancedness_dispatched: float | None = Field(default=None, description="with the weights in dispatch")
     off_home_share: float | None = Field(default=None, description="tokens served off their group's home node")
     home_nodes: tuple[tuple[int, ...], ...] = Field(default=(), description="[layer][group] home node")
+    hottest_gpu_cap: tuple[float, ...] = Field(
+        default=(), description="per layer with load: the hottest GPU allowed by max_load_excess, in mean GPU loads"
+    )
     workloads: tuple[WorkloadResult, ...] = ()
     baselines: dict[str, Baseline] = Field(default_factory=dict)
     dispatch: tuple[Dispatch, ...] = Field(default=(), repr=False)

@@ -134,7 +134,9 @@ def _best_swap(layer: Layer, rules: Rules, power: int, hot: int, spent: float) -
     price = rules.swap_price(layer.held, (mine, hot), (other, gpu))
     change = layer.share[:, mine, None] - layer.share[:, None, other]  # [W, r, A]
     here, there = layer.total[:, hot, None, None], layer.total[:, None, gpu]
-    saved = (_power(here, power) + _power(there, power) - _power(here - change, power) - _power(there + change, power)).sum(axis=0)
+    saved = (
+        _power(here, power) + _power(there, power) - _power(here - change, power) - _power(there + change, power)
+    ).sum(axis=0)
     allowed = (spent + price <= rules.budget + 1e-9) & (mine[:, None] != other)
     value = np.where(allowed, saved / np.maximum(price, _FREE), -np.inf)
     a, b = np.unravel_index(int(value.argmax()), value.shape)

@@ -117,13 +117,14 @@ class ExpertsSpec(Frozen):
         default=None, description="share of tokens that copies off the home node may serve; default 1.2 × redundancy"
     )
     dispatch: Literal["even", "weighted"] | None = Field(
-        default=None, description="tokens per copy: even, or weighted by linear programming; weighted for several workloads"
+        default=None,
+        description="tokens per copy: even, or weighted by linear programming; weighted for several workloads",
     )
     current: Current | None = None
     max_moves: Annotated[int, Field(ge=0, le=1_000_000)] | None = Field(
         default=None, description="slots of a layer that may change their expert; needs current"
     )
-    redundancy_curve: bool = Field(default=False, description="also say what other numbers of slots would buy")
+    curves: bool = Field(default=False, description="also say what other numbers of slots or other load caps would buy")
     costs: Costs = Costs()
 
     @model_validator(mode="after")
@@ -159,7 +160,9 @@ class ExpertsSpec(Frozen):
             ids = self.trace.array()
             num_layers, num_experts = self.shape
             if ids.shape[1] != num_layers:
-                raise ValueError(f"trace has {ids.shape[1]} layers but workloads have {num_layers}; use one model's data")
+                raise ValueError(
+                    f"trace has {ids.shape[1]} layers but workloads have {num_layers}; use one model's data"
+                )
             wrong = (ids < 0) | (ids >= num_experts)
             if wrong.any():
                 token, layer, k = (int(i) for i in np.argwhere(wrong)[0])

@@ -7,7 +7,7 @@ out again here, the plain way, replica by replica where that is plainest.
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 
 from planner.serving.plan import HOURS_PER_MONTH, Allocation, Rental, Route, ServingPlan
@@ -287,38 +287,43 @@ def _given_place(unit: RateUnit | None, rental: Rental, place: str) -> Iterator[
 
 
 def _packing(plan: ServingPlan) -> Iterator[Violation]:
-    """Replicas really fit on the rented machines: placed one by one, largest first, never split over instances."""
+    """Replicas really fit on the rented machines: placed largest first, never split over instances."""
     rented = {(r.provider, r.instance_type, r.region, r.market): r for r in plan.rentals}
-    hosted: dict[tuple[str, str, str, str], list[int]] = defaultdict(list)
+    hosted: dict[tuple[str, str, str, str], Counter[int]] = defaultdict(Counter)
     for a in plan.allocation:
-        hosted[a.provider, a.instance_type, a.region, a.market] += [a.gpus_per_replica] * a.replicas
+        hosted[a.provider, a.instance_type, a.region, a.market][a.gpus_per_replica] += a.replicas
     for place in rented.keys() | hosted.keys():
-        rental, sizes = rented.get(place), hosted.get(place, [])
+        rental, replicas = rented.get(place), hosted.get(place, Counter())
         if rental is None:
             yield _broken("packing", f"replicas run on {'/'.join(place)}, which is not rented")
             continue
-        if sum(sizes) != rental.gpus_used:
-            yield _broken("packing", f"{'/'.join(place)}: {sum(sizes)} GPUs are used, not {rental.gpus_used}")
-        free = [rental.gpus_per_instance] * rental.instances
-        for size in sorted(sizes, reverse=True):
-            if not _place(free, size, rental.gpus_per_instance):
+        used = sum(size * count for size, count in replicas.items())
+        if used != rental.gpus_used:
+            yield _broken("packing", f"{'/'.join(place)}: {used} GPUs are used, not {rental.gpus_used}")
+        free = Counter({rental.gpus_per_instance: rental.instances})
+        for size, count in sorted(replicas.items(), reverse=True):
+            if not _place(free, size, count, rental.gpus_per_instance):
                 yield _broken("packing", f"{'/'.join(place)}: a replica of {size} GPUs finds no room")
                 break
 
 
-def _place(free: list[int], size: int, whole: int) -> bool:
-    """Take room for one replica out of ``free``: several whole instances, or the fullest instance that still fits."""
+def _place(free: Counter[int], size: int, count: int, whole: int) -> bool:
+    """Take room for ``count`` replicas out of ``free`` (instances by GPUs left): on whole instances where one is too
+    small, else on the fullest that still fit. Counted, not one by one: there may be a million of them.
+    """
     if size > whole:
-        empty = [i for i, room in enumerate(free) if room == whole]
-        if size % whole or len(empty) < size // whole:
+        needed = count * (size // whole)
+        free[whole] -= needed
+        return size % whole == 0 and free[whole] >= 0
+    while count > 0:
+        room = min((left for left, instances in free.items() if instances and left >= size), default=0)
+        if not room or size < 1:
             return False
-        for i in empty[: size // whole]:
-            free[i] = 0
-        return True
-    fitting = [i for i, room in enumerate(free) if room >= size]
-    if not fitting:
-        return False
-    free[min(fitting, key=lambda i: free[i])] -= size
+        each = min(room // size, count)
+        instances = min(count // each, free[room])
+        free[room] -= instances
+        free[room - each * size] += instances
+        count -= each * instances
     return True
 
 

@@ -98,13 +98,15 @@ def conflicting_limits(question: Question, options: SolveOptions) -> tuple[Confl
         if use is not None:
             relaxations.append(Relaxation(
                 limit=limit.path, current=limit.value, needed=use,
-                detail=f"{limit.path} would have to be {use:,.6g} instead of {limit.value:,.6g}",
+                detail="the least that any mix within the other limits needs",
             ))  # fmt: skip
         else:
             others.append(limit.path)
     detail = f"these limits cannot hold together: {', '.join(limit.path for limit in core)}"
     if len(core) == 1:
         detail = f"{core[0].path} = {core[0].value:,.6g} is too tight for the traffic and the SLOs"
+    if not core:
+        detail = "the traffic needs more replicas of a unit than the planner counts: is its rate meant?"
     if others and not relaxations:
         detail += "; no change of a single one of them suffices"
     return (Conflict(constraints=tuple(limit.path for limit in core), detail=detail, relaxations=tuple(relaxations)),)

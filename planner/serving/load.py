@@ -33,6 +33,9 @@ def load(path: Path, options: dict[str, Any]) -> ServingSpec:
     """
     document = read_document(path)
     if is_melange(document):
+        if options.get("trace") is not None:
+            raise InvalidInput("has no place beside a Mélange config, whose rates are for its own request sizes",
+                               field="--trace", fix="leave it out, or write a spec like examples/chat.yaml")  # fmt: skip
         try:
             return from_melange(document, path.stem)
         except ValueError as error:  # a pydantic error inside a converted config names our fields: keep its text

@@ -135,6 +135,10 @@ def _check_names(spec: ServingSpec, facts: Facts, prices: Iterable[OwnPrice]) ->
     for s, service in enumerate(spec.services):
         for i, region in enumerate(service.regions or ()):
             _require("region", region, known["region"], f"services[{s}].regions[{i}]")
+    engines = {m.engine for m in facts.measurements} | {"roofline"}
+    for s, service in enumerate(spec.services):
+        for i, engine in enumerate(service.engines or ()):
+            _require("engine", engine, engines, f"services[{s}].engines[{i}]")
     units = {unit.gpu for service in spec.services for unit in service.units or ()}
     known["gpu"] |= units
     rules: list[tuple[str, Availability | Discount]] = [
@@ -157,4 +161,5 @@ def _check_names(spec: ServingSpec, facts: Facts, prices: Iterable[OwnPrice]) ->
 def _require(kind: str, value: str, known: set[str], field: str) -> None:
     if value not in known:
         fix = f"known: {', '.join(sorted(known))}" if len(known) <= 20 else None
-        raise UnknownName(kind.replace("_", " "), value, known, field=field, fix=fix)
+        what = "GPU" if kind == "gpu" else kind.replace("_", " ")
+        raise UnknownName(what, value, known, field=field, fix=fix)

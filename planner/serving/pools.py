@@ -118,6 +118,12 @@ def _measured_pools(
     facts: Facts, names: KnownNames,
 ) -> tuple[Pool, ...]:  # fmt: skip
     gpus = sorted({offer.gpu for offer in offers if not service.regions or offer.region in service.regions})
+    if not gpus:
+        there = ", ".join(sorted({offer.region for offer in offers}))
+        raise InvalidInput(
+            f"nothing is on offer in {', '.join(service.regions or ())}", field=f"services[{index}].regions",
+            fix=f"choose among the regions on offer ({there}), or widen offers",
+        )  # fmt: skip
     model = names.model(service.model)
     layouts = performance.layouts(
         model, gpus=gpus, precisions=service.precisions, engines=service.engines, tp=service.tp,
@@ -161,7 +167,7 @@ def _nothing_measured(
     if names.model_card(model) is None and model not in measured:
         known = {card.name for card in facts.models} | measured
         return UnknownName("model", service.model, known, field=field, fix=(
-            "add it with `gpuplan profiles import hf-config config.json --model NAME`"
+            "a new model: `gpuplan profiles import hf-config config.json --model NAME`"
         ))  # fmt: skip
     everywhere = performance.layouts(model, gpus=gpus)
     if everywhere:

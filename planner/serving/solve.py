@@ -109,7 +109,7 @@ def _objective(problem: Problem, optimum: Optimum) -> float | None:
     value = optimum.solution.objective
     if value is None or not problem.goodput:
         return value
-    return -value * float(sum(service.rate.sum() for service in problem.services))
+    return abs(value) * float(sum(service.rate.sum() for service in problem.services))
 
 
 def _binding_limits(

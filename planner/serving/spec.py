@@ -13,8 +13,9 @@ from profiles.types import AnyPrecision, Count, Market, Name, Tokens
 
 Objective = Literal["cost", "power", "carbon", "goodput"]
 Percentile = Literal["mean", "p50", "p90", "p95", "p99"]
-Rate = Annotated[float, Field(ge=0, le=1e7, allow_inf_nan=False)]
-Fraction = Annotated[float, Field(allow_inf_nan=False)]
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]  # strict: YAML's `yes` is no 1
+Rate = Annotated[Number, Field(ge=0, le=1e7)]
+Fraction = Number
 Range = tuple[Tokens, Tokens]
 
 
@@ -27,9 +28,9 @@ def _check_fraction(name: str, value: float | None) -> None:
 class Slo(Frozen):
     """Latency limits for every request size, on the mean or a percentile. A limit left out is not asked for."""
 
-    ttft_ms: Annotated[float, Field(gt=0, le=86_400_000, allow_inf_nan=False)] | None = None
-    tpot_ms: Annotated[float, Field(gt=0, le=3_600_000, allow_inf_nan=False)] | None = None
-    e2e_ms: Annotated[float, Field(gt=0, le=86_400_000, allow_inf_nan=False)] | None = None
+    ttft_ms: Annotated[Number, Field(gt=0, le=86_400_000)] | None = None
+    tpot_ms: Annotated[Number, Field(gt=0, le=3_600_000)] | None = None
+    e2e_ms: Annotated[Number, Field(gt=0, le=86_400_000)] | None = None
     percentile: Percentile = "mean"
 
     @model_validator(mode="after")
@@ -54,8 +55,8 @@ class Bucket(Frozen):
     input_tokens: Range
     output_tokens: Range
     requests_per_s: Rate
-    mean_input_tokens: float | None = Field(default=None, gt=0, allow_inf_nan=False)
-    mean_output_tokens: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    mean_input_tokens: Annotated[Number, Field(gt=0)] | None = None
+    mean_output_tokens: Annotated[Number, Field(gt=0)] | None = None
 
     @model_validator(mode="after")
     def _ordered(self) -> Bucket:
@@ -156,7 +157,7 @@ class RateUnit(Frozen):
     name: Name
     gpu: Name
     gpus_per_replica: Count = 1
-    usd_per_hour: Annotated[float, Field(gt=0, le=1_000_000, allow_inf_nan=False)]
+    usd_per_hour: Annotated[Number, Field(gt=0, le=1_000_000)]
     requests_per_s: tuple[tuple[Rate, ...], ...]
     max_replicas: int | None = Field(default=None, ge=0, le=1_000_000)
 
@@ -188,8 +189,8 @@ class Service(Frozen):
     def _consistent(self) -> Service:
         _check_fraction("max_utilisation", self.max_utilisation)
         _check_fraction("max_spot_fraction", self.max_spot_fraction)
-        if not self.max_utilisation:
-            raise ValueError("max_utilisation must be above 0")
+        if self.max_utilisation < 0.01:
+            raise ValueError("max_utilisation must be at least 0.01: below that, nearly all that is rented stands idle")
         if self.units is None and self.model == "unspecified":
             raise ValueError(
                 "model is missing: name the model this service runs, e.g. meta-llama/Llama-3.1-8B-Instruct"
@@ -228,6 +229,8 @@ class Discount(Frozen):
     @model_validator(mode="after")
     def _is_fraction(self) -> Discount:
         _check_fraction("fraction", self.fraction)
+        if self.fraction == 1:
+            raise ValueError("fraction = 1 makes everything free; it must be below 1")
         return self
 
 
@@ -238,7 +241,7 @@ class OwnPrice(Frozen):
     instance_type: Name
     region: Name
     market: Market = "on_demand"
-    usd_per_hour: Annotated[float, Field(ge=0, le=1_000_000, allow_inf_nan=False)]
+    usd_per_hour: Annotated[Number, Field(ge=0, le=1_000_000)]
 
 
 class Offers(Frozen):
@@ -251,6 +254,14 @@ class Offers(Frozen):
     markets: tuple[Market, ...] = Field(default=("on_demand",), min_length=1)
     discounts: tuple[Discount, ...] = ()
     prices: tuple[OwnPrice, ...] = ()
+
+    @model_validator(mode="after")
+    def _one_price_each(self) -> Offers:
+        places = [(p.provider, p.region, p.instance_type, p.market) for p in self.prices]
+        if len(set(places)) < len(places):
+            twice = next(place for place in places if places.count(place) > 1)
+            raise ValueError(f"prices: {'/'.join(twice)} has two prices; keep one")
+        return self
 
 
 class Availability(Frozen):
@@ -274,8 +285,8 @@ class Availability(Frozen):
 class Limits(Frozen):
     """Limits on the whole plan."""
 
-    budget_usd_per_hour: Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)] | None = None
-    power_w: Annotated[float, Field(ge=0, le=1e10, allow_inf_nan=False)] | None = None
+    budget_usd_per_hour: Annotated[Number, Field(ge=0, le=1e9)] | None = None
+    power_w: Annotated[Number, Field(ge=0, le=1e10)] | None = None
     max_gpu_types: int | None = Field(default=None, ge=1, le=1000)
     availability: tuple[Availability, ...] = Field(default=(), max_length=10_000)
 
@@ -289,7 +300,7 @@ class ServingSpec(Frozen):
     services: tuple[Service, ...] = Field(min_length=1, max_length=200)
     offers: Offers = Offers()
     limits: Limits = Limits()
-    host_w_per_gpu: Annotated[float, Field(ge=0, le=100_000, allow_inf_nan=False)] = Field(
+    host_w_per_gpu: Annotated[Number, Field(ge=0, le=100_000)] = Field(
         default=0.0, description="CPU, fans and network per GPU; not measured by any profile, so 0 unless you know it"
     )
 
@@ -300,7 +311,9 @@ class ServingSpec(Frozen):
             twice = next(name for name in names if names.count(name) > 1)
             raise ValueError(f"services: {twice!r} appears twice; names must differ")
         if self.objective == "goodput" and self.limits == Limits():
-            raise ValueError("objective goodput needs a limit to work within: limits.budget_usd_per_hour or power_w")
+            raise ValueError(
+                "objective goodput needs a limit to work within: limits.budget_usd_per_hour, power_w or availability"
+            )
         return self
 
 

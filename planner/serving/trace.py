@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import csv
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -25,8 +26,14 @@ COLUMNS = {
 }  # fmt: skip
 ROWS_AT_ONCE = 500_000
 MOST_TOKENS = 10_000_000
+LATEST_S = 1e11
+"""In seconds since 1970 this is beyond the year 5000: larger numbers count milli-, micro- or nanoseconds."""
 
 RateOf = Literal["mean", "busiest"]
+
+
+def _cells() -> np.ndarray:
+    return np.zeros((len(INPUT_EDGES) - 1, len(OUTPUT_EDGES) - 1))
 
 
 @dataclass
@@ -34,12 +41,13 @@ class _Totals:
     """What is kept of a trace: counts and token sums per size cell, and requests per window."""
 
     window_s: float
-    count: np.ndarray = field(default_factory=lambda: np.zeros((len(INPUT_EDGES) - 1, len(OUTPUT_EDGES) - 1)))
-    input_sum: np.ndarray = field(default_factory=lambda: np.zeros((len(INPUT_EDGES) - 1, len(OUTPUT_EDGES) - 1)))
-    output_sum: np.ndarray = field(default_factory=lambda: np.zeros((len(INPUT_EDGES) - 1, len(OUTPUT_EDGES) - 1)))
+    count: np.ndarray = field(default_factory=_cells)
+    input_sum: np.ndarray = field(default_factory=_cells)
+    output_sum: np.ndarray = field(default_factory=_cells)
     first_s: float = np.inf
     last_s: float = -np.inf
-    windows: Counter[int] = field(default_factory=Counter)
+    windows: np.ndarray = field(default_factory=lambda: np.zeros(0))  # index of each window with requests
+    in_window: np.ndarray = field(default_factory=lambda: np.zeros(0))  # requests in it
 
     def add(self, time_s: np.ndarray, input_tokens: np.ndarray, output_tokens: np.ndarray) -> None:
         i = np.searchsorted(INPUT_EDGES, input_tokens, side="left") - 1
@@ -49,36 +57,45 @@ class _Totals:
             totals += cells.reshape(totals.shape)
         self.first_s = min(self.first_s, float(time_s.min()))
         self.last_s = max(self.last_s, float(time_s.max()))
-        windows, counts = np.unique((time_s // self.window_s).astype(np.int64), return_counts=True)
-        self.windows.update(dict(zip(windows.tolist(), counts.tolist(), strict=True)))
+        windows, counts = np.unique(time_s // self.window_s, return_counts=True)
+        self.windows, at = np.unique(np.concatenate([self.windows, windows]), return_inverse=True)
+        self.in_window = np.bincount(at, weights=np.concatenate([self.in_window, counts]))
 
 
 def read_trace(path: Path, *, rate: RateOf = "busiest", window_s: float = 300.0) -> Workload:
     """Buckets of a CSV trace with columns for time, input tokens and output tokens, as in the Azure traces.
 
     Rows may be in any order. ``rate``: plan for the busiest window of ``window_s`` seconds (sizes as over the whole
-    trace), or for the mean. Times are dates, or numbers of seconds.
+    trace), or for the mean. Times are dates, or numbers: seconds, or milliseconds to nanoseconds since 1970.
 
     Raises
     ------
     InvalidInput
-        The file is missing, empty, not a CSV, lacks a column, or has a bad row (named by its line).
+        The file is missing, empty, not a CSV, lacks a column, has a bad row (named by its line), or a single time.
     """
     totals = _Totals(window_s)
     columns = _columns(path)
-    line = 2
-    for chunk in _chunks(path, list(columns.values())):
-        time_s = _seconds(chunk[columns["time"]], path, columns["time"], line)
-        tokens = [_tokens(chunk[columns[side]], path, columns[side], line) for side in ("input", "output")]
+    line, numeric = 2, False
+    for chunk in _chunks(path, sorted(columns.values())):
+        if line == 2 and len(chunk):
+            numeric = _is_number(chunk[columns["time"]].iloc[0])
+        if len(chunk):
+            time_s = _seconds(chunk[columns["time"]], numeric, path, line)
+            tokens = [_tokens(chunk[columns[side]], side, path, line) for side in ("input", "output")]
+            totals.add(time_s, *tokens)
         line += len(chunk)
-        totals.add(time_s, *tokens)
     if line == 2:
-        raise InvalidInput("has a header but no requests", field=str(path), fix="give a trace with at least one row")
+        raise InvalidInput("has a header but no requests", field=str(path), fix="give a trace with at least two rows")
+    if totals.first_s == totals.last_s:
+        raise InvalidInput(
+            "all requests have the same time, which says nothing of a rate", field=str(path),
+            fix="give times to the second, and at least two requests",
+        )  # fmt: skip
     return _workload(totals, path, rate, line - 2)
 
 
-def _columns(path: Path) -> dict[str, str]:
-    """Header names of the three columns we need."""
+def _columns(path: Path) -> dict[str, int]:
+    """Positions of the three columns we need, by the header."""
     try:
         with path.open(encoding="utf-8-sig") as file:
             header = file.readline(100_000)
@@ -88,26 +105,30 @@ def _columns(path: Path) -> dict[str, str]:
         raise InvalidInput("is not a text file", field=str(path), fix="give a CSV file in UTF-8") from None
     if not header.strip():
         raise InvalidInput("is empty", field=str(path), fix="give a CSV file with a header")
-    names = [name.strip().strip('"') for name in header.split(",")]
+    names = [name.strip() for name in next(csv.reader([header], skipinitialspace=True))]
     found = {}
     for column, spellings in COLUMNS.items():
-        match = [name for name in names if name.lower() in spellings]
+        match = [i for i, name in enumerate(names) if name.lower() in spellings]
         if not match:
+            name_it = f"name it {spellings[0]!r} or one of {', '.join(map(repr, spellings[1:]))}"
+            comma_is_missing = len(names) == 1 and any(mark in header for mark in ";\t|")
             raise InvalidInput(
-                f"has no column for {column} ({', '.join(names[:8])})",
-                field=f"{path}:1",
-                fix=f"name it {spellings[0]!r} or one of {', '.join(map(repr, spellings[1:]))}",
-            )
+                f"has no column for {column} ({', '.join(names[:8])})", field=f"{path}:1",
+                fix="separate the columns with commas" if comma_is_missing else name_it,
+            )  # fmt: skip
         found[column] = match[0]
     return found
 
 
-def _chunks(path: Path, columns: list[str]) -> Any:
+def _chunks(path: Path, columns: list[int]) -> Iterator[Any]:
+    """The wanted columns, named by position, some rows at a time."""
     import pandas as pd  # slow to import, and only traces need it
 
     try:
         reader = pd.read_csv(
             path,
+            header=None,
+            skiprows=1,
             usecols=columns,
             chunksize=ROWS_AT_ONCE,
             encoding="utf-8-sig",
@@ -115,27 +136,36 @@ def _chunks(path: Path, columns: list[str]) -> Any:
             on_bad_lines="error",
         )
         yield from reader
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise InvalidInput(f"is not a well-formed CSV: {error}", field=str(path)) from None
+    except pd.errors.EmptyDataError:
+        return
+    except ValueError as error:  # pandas' parser errors, and text that is not UTF-8, are ValueErrors
+        raise InvalidInput(
+            f"is not a well-formed CSV: {error}", field=str(path), fix="give every row all columns of the header"
+        ) from None
 
 
-def _seconds(values: Any, path: Path, column: str, first_line: int) -> np.ndarray:
+def _is_number(value: Any) -> bool:
+    try:
+        float(value)
+    except ValueError:
+        return False
+    return True
+
+
+def _seconds(values: Any, numeric: bool, path: Path, first_line: int) -> np.ndarray:
     import pandas as pd
 
-    if pd.api.types.is_numeric_dtype(values):
-        seconds = values.to_numpy(dtype=float)
+    if numeric:
+        seconds = pd.to_numeric(values, errors="coerce").to_numpy(dtype=float, copy=True)
+        largest = float(np.abs(seconds[np.isfinite(seconds)]).max(initial=0.0))
+        seconds /= next((scale for scale in (1.0, 1e3, 1e6, 1e9) if largest / scale <= LATEST_S), 1.0)
+        seconds[np.abs(seconds) > LATEST_S] = np.nan
     else:
         dates = pd.to_datetime(values, errors="coerce", utc=True, format="ISO8601")
         seconds = dates.astype("int64").to_numpy() / _ticks_per_s(dates)
         seconds = np.where(dates.isna(), np.nan, seconds)
-    bad = ~np.isfinite(seconds)
-    if bad.any():
-        at = int(bad.argmax())
-        raise InvalidInput(
-            f"{values.iloc[at]!r} is not a time",
-            field=f"{path}:{first_line + at}: {column}",
-            fix="write dates as 2023-11-16 18:15:46.68, or seconds as numbers",
-        )
+    fix = "write all as numbers of seconds, or all as dates like 2023-11-16 18:15:46.68"
+    _refuse(~np.isfinite(seconds), values, "a time", fix, f"{path}:{{line}}: time", first_line)
     return np.asarray(seconds, dtype=float)
 
 
@@ -143,25 +173,29 @@ def _ticks_per_s(dates: Any) -> float:
     return {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}[dates.dt.unit]
 
 
-def _tokens(values: Any, path: Path, column: str, first_line: int) -> np.ndarray:
+def _tokens(values: Any, side: str, path: Path, first_line: int) -> np.ndarray:
     import pandas as pd
 
     tokens = pd.to_numeric(values, errors="coerce").to_numpy(dtype=float)
     bad = ~((tokens >= 0) & (tokens <= MOST_TOKENS) & (tokens == np.floor(tokens)))
-    if bad.any():
-        at = int(bad.argmax())
-        raise InvalidInput(
-            f"{values.iloc[at]!r} is not a number of tokens between 0 and {MOST_TOKENS:,}",
-            field=f"{path}:{first_line + at}: {column}",
-            fix="give whole numbers of tokens",
-        )
+    wanted, fix = f"a number of tokens between 0 and {MOST_TOKENS:,}", "give whole numbers of tokens"
+    _refuse(bad, values, wanted, fix, f"{path}:{{line}}: {side} tokens", first_line)
     return np.asarray(np.maximum(tokens, 1.0))  # an empty prompt or answer still costs one token
 
 
+def _refuse(bad: np.ndarray, values: Any, wanted: str, fix: str, field_of_line: str, first_line: int) -> None:
+    """Raise for the first value that is bad, named by its line."""
+    if bad.any():
+        at = int(bad.argmax())
+        value = str(values.iloc[at])
+        what = f"an empty cell is not {wanted}" if value == "nan" else f"{value[:60]!r} is not {wanted}"
+        raise InvalidInput(what, field=field_of_line.format(line=first_line + at), fix=fix)
+
+
 def _workload(totals: _Totals, path: Path, rate: RateOf, num_requests: int) -> Workload:
-    span_s = max(totals.last_s - totals.first_s, 1.0)
+    span_s = totals.last_s - totals.first_s
     mean = num_requests / span_s
-    busiest = max(totals.windows.values()) / min(totals.window_s, span_s)
+    busiest = float(totals.in_window.max()) / min(totals.window_s, span_s)
     planned = max(mean, busiest) if rate == "busiest" else mean
     buckets = []
     for i, j in zip(*np.nonzero(totals.count), strict=True):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from planner.serving.plan import Route, ServingPlan
+from planner.serving.plan import Baseline, Route, ServingPlan
 from planner.types import Table, View
 
 _MOST_ROUTES = 40
@@ -95,32 +95,45 @@ def _origin(route: Route) -> str:
     return route.origin if route.relative_error is None else f"{route.origin} ±{route.relative_error:.0%}"
 
 
+_OBJECTIVE_UNITS = {"cost": "$/h", "power": "W", "carbon": "g CO2/h", "goodput": "requests/s"}
+
+
 def _comparison(plan: ServingPlan) -> Table:
-    def row(gpu: str, usd: float | None, detail: str) -> tuple[str, str, str]:
-        if usd is None:
-            return (gpu, "–", detail)
-        factor = f"{usd / plan.usd_per_hour:.2f} × the mix" if plan.usd_per_hour else ""
-        return (gpu, f"{usd:,.2f}", detail or factor)
+    """Each GPU type alone, by cost and, where that is not the objective, by what was asked for."""
+    unit = _OBJECTIVE_UNITS[plan.spec.objective]
+
+    def row(baseline: Baseline) -> tuple[str, ...]:
+        if baseline.objective is None or baseline.usd_per_hour is None:
+            return (baseline.gpu, "–", *(("–",) if unit != "$/h" else ()), baseline.detail)
+        factor = f"{baseline.objective / plan.objective:.2f} × the mix" if plan.objective else ""
+        asked = (f"{baseline.objective:,.4g}",) if unit != "$/h" else ()
+        return (baseline.gpu, f"{baseline.usd_per_hour:,.2f}", *asked, factor)
 
     return Table(
         title="Against a single GPU type",
-        columns=("GPU", "$/h", ""),
-        rows=tuple(row(b.gpu, b.usd_per_hour, b.detail) for b in plan.baselines),
-        numeric=("$/h",),
+        columns=("GPU", "$/h", *((unit,) if unit != "$/h" else ()), ""),
+        rows=tuple(row(baseline) for baseline in plan.baselines),
+        numeric=("$/h", unit),
     )
 
 
 def _limits(plan: ServingPlan) -> Table:
+    worth = "gains requests/s" if plan.spec.objective == "goodput" else f"saves {_OBJECTIVE_UNITS[plan.spec.objective]}"
     return Table(
         title="Limits that bind",
-        columns=("limit", "used", "of", "one more unit", "saves per hour"),
+        columns=("limit", "used", "of", "one more unit", worth),
         rows=tuple(
-            (b.limit, f"{b.used:,.6g}", f"{b.value:,.6g}", b.unit,
-             "?" if b.saving_per_unit is None else f"{b.saving_per_unit:,.4g}")
+            (
+                b.limit,
+                f"{b.used:,.6g}",
+                f"{b.value:,.6g}",
+                b.unit,
+                "?" if b.saving_per_unit is None else f"{b.saving_per_unit:,.4g}",
+            )
             for b in plan.binding_limits
         ),
-        numeric=("used", "of", "saves per hour"),
-    )  # fmt: skip
+        numeric=("used", "of", worth),
+    )
 
 
 def _without_mix(plan: ServingPlan) -> View:

@@ -1,0 +1,326 @@
+"""Proof that an experts plan holds, re-derived from its spec and its map alone.
+
+Shares no code with the algorithms: loads are added up slot by slot, hops pair by pair.
+Shapes: L layers with load, S slots, E experts, G GPUs, N nodes, T tokens, k experts per token.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from planner.experts.plan import ExpertsPlan
+from planner.types import Check, Violation
+from profiles.types import Facts
+
+_RELATIVE = 1e-6
+Array = npt.NDArray[np.float64]
+
+
+def check(plan: ExpertsPlan, facts: Facts) -> Check:  # noqa: ARG001  # placements rest on the spec's loads, not on profiles
+    """Every constraint of ``plan.spec`` that ``plan`` breaks."""
+    if plan.outcome in ("infeasible", "no_solution"):
+        mapped = (_broken("outcome", f"{plan.outcome}, yet there is a map"),) if plan.physical_to_logical_map else ()
+        return Check(passed=not mapped, violations=mapped)
+    shape = tuple(_shape(plan))
+    if shape:  # nothing else can be computed from a map of the wrong shape
+        return Check(passed=False, violations=shape)
+    violations = (*_limits(plan), *_balance(plan), *_routing(plan), *_dispatch(plan), *_homes(plan), *_moves(plan),
+                  *_objective(plan))  # fmt: skip
+    return Check(passed=not violations, violations=violations)
+
+
+def _broken(constraint: str, detail: str) -> Violation:
+    return Violation(constraint=constraint, detail=detail)
+
+
+def _differs(a: float | None, b: float | None) -> bool:
+    if a is None or b is None:
+        return (a is None) != (b is None)
+    return not math.isclose(a, b, rel_tol=_RELATIVE, abs_tol=1e-9)
+
+
+def _shape(plan: ExpertsPlan) -> Iterator[Violation]:
+    """Every layer has its slots, every expert a copy, and the counts say how many."""
+    num_layers, num_experts = plan.spec.shape
+    if len(plan.physical_to_logical_map) != num_layers:
+        yield _broken("layers", f"the map has {len(plan.physical_to_logical_map)} layers, the load {num_layers}")
+    if len(plan.logical_replica_count) != num_layers:
+        yield _broken("replica count", f"has {len(plan.logical_replica_count)} layers, the load {num_layers}")
+    num_slots = plan.spec.topology.gpus * plan.spec.topology.slots_per_gpu
+    for layer, row in enumerate(plan.physical_to_logical_map):
+        if len(row) != num_slots:
+            yield _broken("slots", f"layer {layer} has {len(row)} slots, the GPUs {num_slots}")
+            continue
+        copies = Counter(row)
+        outside = [expert for expert in copies if not 0 <= expert < num_experts]
+        if outside:
+            yield _broken("experts", f"layer {layer} holds expert {outside[0]}, which does not exist")
+        missing = [expert for expert in range(num_experts) if not copies[expert]]
+        if missing:
+            yield _broken("every expert present", f"layer {layer} has no copy of expert {missing[0]}")
+        if layer < len(plan.logical_replica_count):
+            counts = plan.logical_replica_count[layer]
+            if len(counts) != num_experts or any(copies[e] != counts[e] for e in range(num_experts)):
+                yield _broken("replica count", f"layer {layer}: logical_replica_count is not what the map holds")
+
+
+def _limits(plan: ExpertsPlan) -> Iterator[Violation]:
+    """Memory, and the cap on the hottest GPU."""
+    costs = plan.spec.costs
+    moe_layers = len(_loaded_layers(plan))
+    needed = plan.spec.topology.slots_per_gpu * moe_layers * costs.expert_gib
+    if costs.memory_gib_per_gpu is not None and needed > costs.memory_gib_per_gpu * (1 + _RELATIVE):
+        yield _broken("memory", f"experts need {needed:.2f} GiB per GPU, {costs.memory_gib_per_gpu:g} are allowed")
+    if plan.hottest_gpu_cap:
+        mean = sum(_gpu_loads(plan, _even(plan))[w] * p for w, p in enumerate(_weights(plan)))
+        hottest = np.asarray(mean).max(axis=1)
+        for layer, load, cap in zip(_loaded_layers(plan), hottest, plan.hottest_gpu_cap, strict=True):
+            if load > cap * (1 + _RELATIVE):
+                yield _broken("load cap", f"layer {layer}: the hottest GPU carries {load:.4f}, the cap is {cap:.4f}")
+
+
+def _loaded_layers(plan: ExpertsPlan) -> list[int]:
+    if not plan.spec.workloads:
+        return list(range(plan.spec.shape[0]))
+    return [i for i in range(plan.spec.shape[0]) if any(sum(w.counts[i]) for w in plan.spec.workloads)]
+
+
+def _weights(plan: ExpertsPlan) -> list[float]:
+    weights = [w.weight for w in plan.spec.workloads] or [1.0]
+    return [weight / sum(weights) for weight in weights]
+
+
+def _shares(plan: ExpertsPlan) -> list[Array]:
+    """Per workload, [L, E] share of each layer's tokens that each expert gets, over the layers with load."""
+    layers = _loaded_layers(plan)
+    if not plan.spec.workloads:
+        assert plan.spec.trace is not None
+        ids = plan.spec.trace.array()
+        rows = [np.bincount(ids[:, layer].ravel(), minlength=plan.spec.shape[1]) for layer in layers]
+        return [np.array([row / row.sum() for row in rows])]
+    counts = [np.array([w.counts[i] for i in layers], dtype=float) for w in plan.spec.workloads]
+    shares = []
+    for own in counts:
+        rows = []
+        for i in range(len(layers)):
+            if own[i].sum():
+                rows.append(own[i] / own[i].sum())
+                continue
+            known = [(p, c[i]) for p, c in zip(_weights(plan), counts, strict=True) if c[i].sum()]
+            rows.append(sum(p * c / c.sum() for p, c in known) / sum(p for p, _ in known))
+        shares.append(np.array(rows))
+    return shares
+
+
+def _even(plan: ExpertsPlan) -> Array:
+    """[L, S] share of its expert's tokens that each slot serves when all copies get equally many."""
+    return np.array([
+        [1 / plan.logical_replica_count[layer][expert] for expert in plan.physical_to_logical_map[layer]]
+        for layer in _loaded_layers(plan)
+    ])  # fmt: skip
+
+
+def _weighted(plan: ExpertsPlan) -> Array:
+    """[L, S] the same with the plan's dispatch."""
+    serves = _even(plan)
+    row_of = {layer: row for row, layer in enumerate(_loaded_layers(plan))}
+    for dispatch in plan.dispatch:
+        for slot, share in zip(dispatch.slot, dispatch.share, strict=True):
+            serves[row_of[dispatch.layer], slot] = share
+    return serves
+
+
+def _gpu_loads(plan: ExpertsPlan, serves: Array) -> list[Array]:
+    """Per workload, [L, G] load of each GPU in units of the mean."""
+    gpus = plan.spec.topology.gpus
+    loads = []
+    for shares in _shares(plan):
+        carried = [
+            [
+                shares[row][expert] * part
+                for expert, part in zip(plan.physical_to_logical_map[layer], serves[row], strict=True)
+            ]
+            for row, layer in enumerate(_loaded_layers(plan))
+        ]
+        loads.append(np.array(carried).reshape(len(carried), gpus, -1).sum(axis=2) * gpus)
+    return loads
+
+
+def _balancedness(plan: ExpertsPlan, serves: Array) -> list[float]:
+    return [float((loads.mean(axis=1) / loads.max(axis=1)).mean()) for loads in _gpu_loads(plan, serves)]
+
+
+def _balance(plan: ExpertsPlan) -> Iterator[Violation]:
+    each = _balancedness(plan, _even(plan))
+    overall = sum(weight * value for weight, value in zip(_weights(plan), each, strict=True))
+    if _differs(plan.balancedness, overall):
+        yield _broken("balancedness", f"says {plan.balancedness}, the map gives {overall}")
+    for result, value in zip(plan.workloads, each, strict=True):
+        if _differs(result.balancedness, value):
+            yield _broken("balancedness", f"{result.name}: says {result.balancedness}, the map gives {value}")
+
+
+def _routing(plan: ExpertsPlan) -> Iterator[Violation]:
+    """Hops between GPUs and nodes, and node fan-out."""
+    topology = plan.spec.topology
+    slot_gpu = np.arange(topology.gpus * topology.slots_per_gpu) // topology.slots_per_gpu
+    slot_node = slot_gpu // (topology.gpus // topology.nodes)
+    for name, said, place, count in (
+        ("cross_gpu_hops_per_token", plan.cross_gpu_hops_per_token, slot_gpu, topology.gpus),
+        ("cross_node_hops_per_token", plan.cross_node_hops_per_token, slot_node, topology.nodes),
+    ):
+        found = _hops(plan, place, count)
+        if said is None or abs(said - found) > 1e-6 * max(1.0, found):
+            yield _broken(name, f"says {said}, the map gives {found}")
+    if plan.spec.trace is not None:
+        found = _fan_out(plan, slot_node, topology.nodes)
+        if _differs(plan.node_fan_out, found):
+            yield _broken("node_fan_out", f"says {plan.node_fan_out}, the map gives {found}")
+
+
+def _served_at(plan: ExpertsPlan, place: npt.NDArray[np.int64], count: int) -> list[Array]:
+    """Per layer with load, [E, places] share of each expert's tokens served at each place."""
+    found = []
+    for layer, serves in zip(_loaded_layers(plan), _even(plan), strict=True):
+        at = np.zeros((plan.spec.shape[1], count))
+        np.add.at(at, (np.array(plan.physical_to_logical_map[layer]), place), serves)
+        found.append(at)
+    return found
+
+
+def _hops(plan: ExpertsPlan, place: npt.NDArray[np.int64], count: int) -> float:
+    at = _served_at(plan, place, count)
+    layers = _loaded_layers(plan)
+    weights, shares = _weights(plan), _shares(plan)
+    hops = 0.0
+    for i in range(len(layers) - 1):
+        meets = at[i] @ at[i + 1].T  # [E, E] chance that the two experts' copies are in one place
+        tokens = _pairs(plan, layers[i], layers[i + 1])
+        if tokens is None:
+            left, right = (sum(w * s[j] for w, s in zip(weights, shares, strict=True)) for j in (i, i + 1))
+            tokens = np.outer(left, right)
+        if tokens.sum():
+            hops += 1 - float((tokens * meets).sum() / tokens.sum())
+    return hops
+
+
+def _pairs(plan: ExpertsPlan, layer: int, following: int) -> Array | None:
+    """[E, E] tokens from expert to expert between two layers; None without routing data."""
+    spec = plan.spec
+    if spec.transitions is not None:
+        adjacent = following == layer + 1
+        return spec.transitions.array()[layer].astype(float) * adjacent
+    if spec.trace is None:
+        return None
+    ids = spec.trace.array()
+    tokens = np.zeros((spec.shape[1], spec.shape[1]))
+    for a in range(spec.hops_top):
+        for b in range(spec.hops_top):
+            np.add.at(tokens, (ids[:, layer, a], ids[:, following, b]), 1.0)
+    return tokens
+
+
+def _fan_out(plan: ExpertsPlan, node: npt.NDArray[np.int64], num_nodes: int) -> float:
+    assert plan.spec.trace is not None
+    ids = plan.spec.trace.array()
+    total = 0.0
+    layers = _loaded_layers(plan)
+    for layer, at in zip(layers, _served_at(plan, node, num_nodes), strict=True):
+        unvisited = np.ones((len(ids), num_nodes))
+        for k in range(ids.shape[2]):
+            unvisited *= 1 - at[ids[:, layer, k]]
+        total += num_nodes - float(unvisited.sum()) / len(ids)
+    return total / len(layers)
+
+
+def _dispatch(plan: ExpertsPlan) -> Iterator[Violation]:
+    """Shares are of replicated experts, are not negative, add up to 1, and give the balance that is claimed."""
+    for dispatch in plan.dispatch:
+        row = plan.physical_to_logical_map[dispatch.layer]
+        served: Counter[int] = Counter()
+        for slot, expert, share in zip(dispatch.slot, dispatch.expert, dispatch.share, strict=True):
+            if row[slot] != expert:
+                yield _broken("dispatch", f"layer {dispatch.layer}: slot {slot} holds {row[slot]}, not {expert}")
+            if not 0 <= share <= 1 + _RELATIVE:
+                yield _broken("dispatch", f"layer {dispatch.layer}, slot {slot}: share {share}")
+            served[expert] += share  # type: ignore[assignment]  # Counter of floats
+        for expert, copies in Counter(row).items():
+            if copies > 1 and abs(served[expert] - 1) > 1e-6:
+                yield _broken(
+                    "dispatch", f"layer {dispatch.layer}: shares of expert {expert} add up to {served[expert]}"
+                )
+    if plan.dispatch:
+        each = _balancedness(plan, _weighted(plan))
+        overall = sum(weight * value for weight, value in zip(_weights(plan), each, strict=True))
+        if _differs(plan.balancedness_dispatched, overall):
+            yield _broken("dispatch", f"says {plan.balancedness_dispatched} balancedness, the shares give {overall}")
+
+
+def _homes(plan: ExpertsPlan) -> Iterator[Violation]:
+    """Groups have a home node, nodes equally many groups, every expert a copy at home, and few tokens are served off it."""
+    spec = plan.spec
+    if spec.groups is None or spec.max_moves is not None:
+        return
+    per_node = spec.topology.gpus // spec.topology.nodes * spec.topology.slots_per_gpu
+    group_size = spec.shape[1] // spec.groups
+    serves = _weighted(plan) if plan.dispatch else _even(plan)
+    weights, shares = _weights(plan), _shares(plan)
+    off_home = []
+    for row, layer in enumerate(_loaded_layers(plan)):
+        homes = plan.home_nodes[layer]
+        if any(n != spec.groups // spec.topology.nodes for n in Counter(homes).values()):
+            yield _broken("groups", f"layer {layer}: nodes are home to unequal numbers of groups: {homes}")
+        at_home = set()
+        off = 0.0
+        for slot, expert in enumerate(plan.physical_to_logical_map[layer]):
+            if slot // per_node == homes[expert // group_size]:
+                at_home.add(expert)
+            else:
+                off += serves[row, slot] * sum(w * s[row][expert] for w, s in zip(weights, shares, strict=True))
+        off_home.append(off)
+        if len(at_home) < spec.shape[1]:
+            absent = min(set(range(spec.shape[1])) - at_home)
+            yield _broken("groups", f"layer {layer}: expert {absent} has no copy on its home node")
+    mean = sum(off_home) / len(off_home)
+    if _differs(plan.off_home_share, mean):
+        yield _broken("off_home_share", f"says {plan.off_home_share}, the map gives {mean}")
+    if spec.max_off_home is not None and mean > spec.max_off_home + 1e-6:
+        yield _broken(
+            "max_off_home", f"{mean:.4f} of the tokens are served off home, {spec.max_off_home:g} are allowed"
+        )
+
+
+def _moves(plan: ExpertsPlan) -> Iterator[Violation]:
+    """Slots that change, and the budget."""
+    spec = plan.spec
+    if spec.current is None:
+        return
+    size = spec.topology.slots_per_gpu
+    found = []
+    for layer in _loaded_layers(plan):
+        old, new = spec.current.physical_to_logical_map[layer], plan.physical_to_logical_map[layer]
+        found.append(
+            sum((Counter(new[i : i + size]) - Counter(old[i : i + size])).total() for i in range(0, len(new), size))
+        )
+    if tuple(found) != plan.moves_per_layer:
+        yield _broken("moves_per_layer", "is not what the map and the current placement give")
+    if spec.max_moves is not None and max(found) > spec.max_moves:
+        yield _broken("max_moves", f"{max(found)} slots change in one layer, {spec.max_moves} may")
+
+
+def _objective(plan: ExpertsPlan) -> Iterator[Violation]:
+    """The objective is one of the plan's figures, on the right side of its bound."""
+    figures = (plan.balancedness, plan.cross_gpu_hops_per_token, plan.cross_node_hops_per_token, plan.node_fan_out,
+               plan.seconds_per_step)  # fmt: skip
+    if plan.objective is None or all(_differs(plan.objective, figure) for figure in figures):
+        yield _broken("objective", f"{plan.objective} is none of the plan's figures")
+    elif plan.bound is not None:
+        grows = not _differs(plan.objective, plan.balancedness)
+        beyond = plan.objective - plan.bound if grows else plan.bound - plan.objective
+        if beyond > _RELATIVE * max(1.0, abs(plan.bound)):
+            yield _broken("bound", f"objective {plan.objective} is better than its proven bound {plan.bound}")
