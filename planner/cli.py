@@ -67,11 +67,42 @@ def plan_serving(
     Examples: gpuplan plan serving examples/chat.yaml · gpuplan plan serving examples/chat.yaml --trace requests.csv
     """
     options = SolveOptions(time_limit_s=time_limit, seed=seed, gap=gap)
-    _plan("serving", spec, {"trace": trace}, options, out, database, json_output)
+    _plan("serving", [spec], {"trace": trace}, options, out, database, json_output)
+
+
+@plan_app.command("experts")
+@reports_errors
+def plan_experts(
+    files: Annotated[
+        list[Path], typer.Argument(help="a spec, or recorded loads (.json with logical_count, .npy, .npz, .pt)")
+    ],
+    gpus: Annotated[int | None, typer.Option("--gpus", help="GPUs that hold experts")] = None,
+    nodes: Annotated[int | None, typer.Option("--nodes", help="nodes they are in")] = None,
+    slots_per_gpu: Annotated[int | None, typer.Option("--slots-per-gpu", help="expert copies a GPU holds")] = None,
+    groups: Annotated[int | None, typer.Option("--groups", help="expert groups (group-limited routing)")] = None,
+    current: Annotated[
+        Path | None, typer.Option("--current", metavar="PLAN", help="the placement that runs now")
+    ] = None,
+    max_moves: Annotated[int | None, typer.Option("--max-moves", help="copies that may move per layer")] = None,
+    time_limit: TimeLimit = 30.0,
+    seed: Seed = 0,
+    gap: Gap = 1e-4,
+    out: Out = None,
+    database: Database = None,
+    json_output: Json = False,
+) -> None:
+    """Plan which GPU holds which MoE expert and its copies. Several load files are several workloads, planned robustly.
+
+    Example: gpuplan plan experts prefill.json decode.json --gpus 32 --nodes 4 --slots-per-gpu 9
+    """
+    options = SolveOptions(time_limit_s=time_limit, seed=seed, gap=gap)
+    extra = {"gpus": gpus, "nodes": nodes, "slots_per_gpu": slots_per_gpu, "groups": groups, "current": current,
+             "max_moves": max_moves}  # fmt: skip
+    _plan("experts", files, extra, options, out, database, json_output)
 
 
 def _plan(
-    kind: str, path: Path, extra: dict[str, Any], options: SolveOptions, out: Path | None, database: str | None,
+    kind: str, files: list[Path], extra: dict[str, Any], options: SolveOptions, out: Path | None, database: str | None,
     json_output: bool,
 ) -> None:  # fmt: skip
     from planner.registry import planner_for
@@ -80,7 +111,7 @@ def _plan(
     planner = planner_for(kind)
     engine = command.open_store(database)
     with command.working("reading the request"):
-        spec = planner.load(path, extra)
+        spec = planner.load(files, extra)
     with command.working("planning"):
         plan = make_plan(kind, spec, engine, options)
     if out is not None:
@@ -115,6 +146,27 @@ def check(
         for violation in result.violations:
             command.out().print(f"  {violation.constraint}: {violation.detail}", markup=False)
     raise typer.Exit(0 if result.passed else 1)
+
+
+@app.command()
+@reports_errors
+def render(
+    plan: Annotated[Path, typer.Argument(help="a plan written by `gpuplan plan ... --out FILE`")],
+    target: Annotated[str, typer.Option("--target", help="the system to write for")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="folder for the files")],
+    json_output: Json = False,
+) -> None:
+    """Write a plan as the files that a real system reads."""
+    from planner.render.targets import render_plan
+    from planner.service import read_plan
+
+    files = render_plan(read_plan(plan), target)
+    for name, text in files.items():
+        command.write_whole(out / name, text)
+    if json_output:
+        command.print_json({"files": [str(out / name) for name in files]})
+    else:
+        command.out().print("\n".join(str(out / name) for name in files), markup=False)
 
 
 def main() -> None:

@@ -112,10 +112,11 @@ def validated(kind: type[T], document: Any, source: str = "") -> T:
     try:
         return kind.model_validate(document)
     except ValidationError as error:
-        raise _explained(error, kind, source) from None
+        raise explained(error, kind, source) from None
 
 
-def _explained(error: ValidationError, kind: type[BaseModel], source: str) -> InvalidInput:
+def explained(error: ValidationError, kind: type[BaseModel], source: str) -> InvalidInput:
+    """Every mistake that ``error`` found, in words of the file it was made in."""
     problems = error.errors(include_url=False)
     places = {problem["loc"] for problem in problems}
     # An item that is wrong is left out of its list, which is then too short as well: no mistake of its own.

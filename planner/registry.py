@@ -5,14 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from planner.errors import UnknownName
+from planner.experts import PLANNER as EXPERTS
+from planner.experts import ExpertsPlan, ExpertsSpec
 from planner.serving import PLANNER as SERVING
 from planner.serving import ServingPlan, ServingSpec
 from planner.types import Planner
 
-AnySpec = ServingSpec
-AnyPlan = ServingPlan
+AnySpec = ServingSpec | ExpertsSpec
+AnyPlan = ServingPlan | ExpertsPlan
 
-PLANNERS: dict[str, Planner[Any, Any]] = {planner.kind: planner for planner in (SERVING,)}
+PLANNERS: dict[str, Planner[Any, Any]] = {planner.kind: planner for planner in (SERVING, EXPERTS)}
 
 
 def planner_for(kind: str) -> Planner[Any, Any]:

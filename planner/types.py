@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Generic, Literal, TypeVar
@@ -103,7 +103,7 @@ P = TypeVar("P", bound=Plan)
 class Planner(Generic[S, P]):
     """One planner: its types and its functions. Surfaces know this record and nothing else of a planner.
 
-    ``load`` reads a spec from a file (and the command line's extra options); ``solve`` answers it from facts;
+    ``load`` reads a spec from files (and the command line's extra options); ``solve`` answers it from facts;
     ``check`` re-derives from spec and facts alone that a plan holds; ``view`` shows it.
     """
 
@@ -111,7 +111,7 @@ class Planner(Generic[S, P]):
     question: str
     spec_type: type[S]
     plan_type: type[P]
-    load: Callable[[Path, dict[str, Any]], S]
+    load: Callable[[Path | Sequence[Path], dict[str, Any]], S]
     solve: Callable[[S, Facts, SolveOptions], P]
     check: Callable[[P, Facts], Check]
     view: Callable[[P], View]

@@ -1,4 +1,4 @@
-"""Where every expert of a mixture-of-experts model and its copies should be: balanced, near, robust, cheap to change."""
+"""Where every expert of a mixture-of-experts model should be: balanced, near, robust, cheap to change."""
 
 from planner.experts.check import check
 from planner.experts.load import load

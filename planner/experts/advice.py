@@ -72,7 +72,8 @@ def statements(problem: Problem, reached: float) -> tuple[str, ...]:
     found = []
     if topology.slots_per_gpu == 1 and topology.num_slots == problem.num_experts:
         found.append(
-            f"With one slot per GPU and no redundancy every placement has balancedness {reached:.3f}: only more slots help."
+            f"With one slot per GPU and no redundancy every placement has balancedness {reached:.3f}: "
+            "only more slots help."
         )
     elif ceiling < 0.995:
         layer = int(best.bound.argmax())
@@ -88,7 +89,7 @@ def statements(problem: Problem, reached: float) -> tuple[str, ...]:
     spread = np.abs(problem.load - load).sum(axis=2).mean() / topology.gpus if len(problem.load) > 1 else 0.0
     if spread > 0.05:
         found.append(
-            f"The workloads differ by {spread / 2:.0%} of their tokens on average: dispatch weights that follow the load "
-            "are worth more than a new placement."
+            f"The workloads differ by {spread / 2:.0%} of their tokens on average: dispatch weights that follow the "
+            "load are worth more than a new placement."
         )
     return tuple(found)

@@ -99,8 +99,7 @@ def _shares(plan: ExpertsPlan) -> list[Array]:
     """Per workload, [L, E] share of each layer's tokens that each expert gets, over the layers with load."""
     layers = _loaded_layers(plan)
     if not plan.spec.workloads:
-        assert plan.spec.trace is not None
-        ids = plan.spec.trace.array()
+        ids = plan.spec.known_trace()
         rows = [np.bincount(ids[:, layer].ravel(), minlength=plan.spec.shape[1]) for layer in layers]
         return [np.array([row / row.sum() for row in rows])]
     counts = [np.array([w.counts[i] for i in layers], dtype=float) for w in plan.spec.workloads]
@@ -226,8 +225,7 @@ def _pairs(plan: ExpertsPlan, layer: int, following: int) -> Array | None:
 
 
 def _fan_out(plan: ExpertsPlan, node: npt.NDArray[np.int64], num_nodes: int) -> float:
-    assert plan.spec.trace is not None
-    ids = plan.spec.trace.array()
+    ids = plan.spec.known_trace()
     total = 0.0
     layers = _loaded_layers(plan)
     for layer, at in zip(layers, _served_at(plan, node, num_nodes), strict=True):
@@ -262,7 +260,7 @@ def _dispatch(plan: ExpertsPlan) -> Iterator[Violation]:
 
 
 def _homes(plan: ExpertsPlan) -> Iterator[Violation]:
-    """Groups have a home node, nodes equally many groups, every expert a copy at home, and few tokens are served off it."""
+    """Nodes are home to equally many groups, experts have a copy at home, and few tokens are served off it."""
     spec = plan.spec
     if spec.groups is None or spec.max_moves is not None:
         return

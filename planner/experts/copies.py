@@ -6,6 +6,7 @@ Shapes: L layers, E experts, S slots of a layer. Even dispatch: each of c copies
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from planner.program import Floats, Ints
 
@@ -42,14 +43,20 @@ def counted(experts: Ints, num_experts: int) -> Ints:
 
 
 def neighbours(
-    load: Floats, copies: Ints, *, num_light: int, num_hot: int, num_donors: int, room: Floats | None = None
+    load: Floats,
+    copies: Ints,
+    *,
+    num_light: int,
+    num_hot: int,
+    num_donors: int,
+    room: npt.NDArray[np.floating] | None = None,
 ) -> Ints:
     """[L, K, E] choices of copies one exchange away from ``copies`` [L, E].
 
     Receivers: the experts with the lightest copies, those with the hottest, and, where ``room`` [L] is given, those
     that one more copy brings just below it. Donors: the replicated experts whose copies heat up least.
     """
-    num_layers, num_experts = load.shape
+    num_experts = load.shape[1]
     share = load / copies
     order = np.argsort(share, axis=1)
     receivers = [order[:, :num_light], order[:, max(num_light, num_experts - num_hot) :]]

@@ -1,8 +1,8 @@
 """Is a trace thick enough to place by? Cross-validation against the default placement.
 
-With few tokens, the routes that look frequent are partly chance, and a placement fitted to them can be worse than none
-on the tokens to come. So the trace is split: fit on some tokens, count hops on the others, and trust the fit only if the
-tokens it has not seen hop less by more than chance explains.
+With few tokens, the routes that look frequent are partly chance, and a placement fitted to them can be worse than
+none on the tokens to come. So the trace is split: fit on some tokens, count hops on the others, and trust the fit only
+if the tokens it has not seen hop less by more than chance explains.
 
 Shapes: T tokens, L layers, E experts.
 """
@@ -45,18 +45,18 @@ def cross_validate(
     problem: Problem, place: Callable[[Problem], Ints], *, num_folds: int, top: int, seed: int
 ) -> HoldOut:
     """Fit on all but one fold, judge on that fold, for every fold; ``place`` returns copies held [L, E, G]."""
-    assert problem.trace is not None
+    trace = problem.known_trace()
     topology = problem.topology
-    num_tokens = len(problem.trace)
+    num_tokens = len(trace)
     default = default_placement(len(problem.layers), problem.num_experts, topology.num_slots)
     default_share = even_share(held_of(default, problem.num_experts, topology.gpus))
     fold = np.random.default_rng(seed).permutation(num_tokens) % num_folds
     fitted_hops, default_hops = np.empty(num_tokens), np.empty(num_tokens)
     for i in range(num_folds):
-        counts = transitions_of(problem.trace[fold != i], problem.num_experts, top).astype(float)
+        counts = transitions_of(trace[fold != i], problem.num_experts, top).astype(float)
         routes = counts / np.maximum(counts.sum(axis=(1, 2), keepdims=True), 1.0)
         share = even_share(place(replace(problem, routes=routes)))
-        unseen = problem.trace[fold == i][:, :, 0]
+        unseen = trace[fold == i][:, :, 0]
         fitted_hops[fold == i] = _hops_of(unseen, share, topology.nodes)
         default_hops[fold == i] = _hops_of(unseen, default_share, topology.nodes)
     gain = default_hops - fitted_hops

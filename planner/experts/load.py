@@ -100,7 +100,7 @@ def _workloads(recorded: Recorded, stem: str) -> list[dict[str, Any]]:
 
 
 def _number_twins(workloads: list[dict[str, Any]]) -> None:
-    """Files of equal names in different folders become name, name 2, …"""
+    """Files of equal names in different folders become name, name 2 and so on."""
     seen: dict[str, int] = {}
     for workload in workloads:
         name = workload["name"]
@@ -123,6 +123,9 @@ def _current(path: Path) -> dict[str, Any]:
     """The map in a plan of ours or in SGLang's initial expert location."""
     document = read_document(path)
     if not isinstance(document, dict) or "physical_to_logical_map" not in document:
-        raise InvalidInput("has no physical_to_logical_map", field=str(path),
-                           fix="give a plan written by `gpuplan plan experts --out`, or SGLang's expert location JSON")  # fmt: skip
+        raise InvalidInput(
+            "has no physical_to_logical_map",
+            field=str(path),
+            fix="give a plan written by `gpuplan plan experts --out`, or SGLang's expert location JSON",
+        )
     return {"physical_to_logical_map": document["physical_to_logical_map"]}

@@ -89,7 +89,7 @@ def _placed(
 
 def _exact(problem: Problem, load: Floats, cap: Floats, num_bins: int) -> Near | None:
     """The proven best chain; None where no partition of some layer meets its cap."""
-    assert problem.routes is not None
+    routes = problem.known_routes()
     topology = problem.topology
     per_bin = topology.gpus // num_bins
     states = partitions(problem.num_experts, num_bins)
@@ -98,7 +98,7 @@ def _exact(problem: Problem, load: Floats, cap: Floats, num_bins: int) -> Near |
     allowed = hottest <= (cap * per_bin)[:, None] * (1 + 1e-9)
     if not allowed.any(axis=1).all():
         return None
-    bins = best_chain(problem.routes, num_bins, allowed)
+    bins = best_chain(routes, num_bins, allowed)
     if per_bin == 1:
         return Near(_held(_in_order(load), bins, problem.num_experts, topology.gpus), cap, proven=True)
     gpus, packed = _packed_in_nodes(load, bins, num_bins, per_bin, cap)
@@ -118,12 +118,10 @@ def _items(problem: Problem, load: Floats, expert: Ints, copies: Ints, *, fan_ou
     share = np.take_along_axis(1.0 / copies, expert, axis=1)  # [L, S]
     item_load = np.take_along_axis(load, expert, axis=1) * share
     if fan_out:
-        assert problem.trace is not None
-        return Items(item_load, together=tuple(_together(problem.trace, expert, share, problem.num_experts)))
-    assert problem.routes is not None
+        return Items(item_load, together=tuple(_together(problem.known_trace(), expert, share, problem.num_experts)))
+    between = problem.known_routes()
     routes = tuple(
-        problem.routes[i][expert[i][:, None], expert[i + 1]] * share[i][:, None] * share[i + 1]
-        for i in range(len(load) - 1)
+        between[i][expert[i][:, None], expert[i + 1]] * share[i][:, None] * share[i + 1] for i in range(len(load) - 1)
     )
     return Items(item_load, routes=routes)
 
@@ -142,7 +140,7 @@ def _together(trace: Ints, expert: Ints, share: Floats, num_experts: int) -> lis
 
 def _start(best: Balanced, expert: Ints, gpus_per_bin: int) -> Ints:
     """[L, S] bin of every item in the most balanced placement: copies are matched in order."""
-    num_layers, num_gpus, per_gpu = best.expert.shape
+    num_layers, _, per_gpu = best.expert.shape
     flat = best.expert.reshape(num_layers, -1)
     order = np.argsort(flat, axis=1, kind="stable")  # items are listed by expert, as ``expert`` is
     if not np.array_equal(np.take_along_axis(flat, order, axis=1), expert):

@@ -15,7 +15,12 @@ from planner.program import Ints
 from planner.types import Frozen
 
 MOST_BYTES = 512 * 2**20
-_KINDS = {"int8": np.int8, "int16": np.int16, "int32": np.int32, "int64": np.int64}
+_KINDS: dict[str, type[np.signedinteger[Any]]] = {
+    "int8": np.int8,
+    "int16": np.int16,
+    "int32": np.int32,
+    "int64": np.int64,
+}
 
 
 class PackedArray(Frozen):

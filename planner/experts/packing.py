@@ -25,7 +25,8 @@ class Packing:
 
     def hottest(self) -> Floats:
         """[L] load of the hottest GPU."""
-        return self.load.sum(axis=2).max(axis=1)
+        peak: Floats = self.load.sum(axis=2).max(axis=1)
+        return peak
 
     def take(self, layers: Ints) -> Packing:
         """A copy of some layers."""
@@ -108,7 +109,7 @@ def pack(expert: Ints, load: Floats, num_gpus: int, target: Floats, *, num_round
 
 
 def cool_hottest(packing: Packing, target: Floats) -> None:
-    """Give the hottest GPU of each layer its best single swap with any other GPU, until none helps or ``target`` [L]."""
+    """Give the hottest GPU of each layer its best swap with any other GPU, until none helps or ``target`` [L]."""
     num_layers, num_gpus, num_slots = packing.load.shape
     active = np.arange(num_layers)
     while True:

@@ -6,11 +6,14 @@ Shapes: A layers, E experts, G GPUs, S = 2G slots, K neighbouring choices of cop
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from planner.experts.copies import neighbours
 from planner.program import Floats, Ints
 
 MOST_EXCHANGES = 60
+
+Singles = npt.NDArray[np.float32]
 
 
 def improve_pair_copies(load: Floats, copies: Ints, bound: Floats) -> Ints:
@@ -45,7 +48,7 @@ def improve_pair_copies(load: Floats, copies: Ints, bound: Floats) -> Ints:
     return copies
 
 
-def _sorted_copies(load: Floats, copies: Ints) -> Floats:
+def _sorted_copies(load: Floats, copies: Ints) -> Singles:
     """[A, S] loads of the copies, lightest first; in single precision, which sorts twice as fast and only ranks."""
     share = (load / copies).astype(np.float32)
     loads = np.repeat(share.ravel(), copies.ravel()).reshape(len(load), -1)
@@ -53,14 +56,14 @@ def _sorted_copies(load: Floats, copies: Ints) -> Floats:
     return loads
 
 
-def _hottest_pair(load: Floats, copies: Ints) -> Floats:
+def _hottest_pair(load: Floats, copies: Ints) -> Singles:
     """[A] load of the hottest GPU when the lightest copy joins the hottest, the second lightest the second hottest."""
     loads = _sorted_copies(load, copies)
     half = loads.shape[1] // 2
     return (loads[:, :half] + loads[:, ::-1][:, :half]).max(axis=1)
 
 
-def _room(load: Floats, copies: Ints) -> Floats:
+def _room(load: Floats, copies: Ints) -> Singles:
     """[A] what the lighter copy of the hottest pair weighs: lighter copies than that relieve the pair."""
     loads = _sorted_copies(load, copies)
     half = loads.shape[1] // 2

@@ -81,7 +81,7 @@ def _fresh(spec: ExpertsSpec, problem: Problem, options: SolveOptions, clock: Cl
     if objective == "hops":
         return _nearest(spec, problem, options, clock)
     if spec.groups is not None:
-        return _group_local(spec, problem, clock)
+        return _group_local(spec, problem, spec.groups, clock)
     topology = problem.topology
     if len(problem.load) > 1:
         slots = place_robustly(
@@ -124,12 +124,11 @@ def _prove(
     return method
 
 
-def _group_local(spec: ExpertsSpec, problem: Problem, clock: Clock) -> Placed:
-    assert spec.groups is not None
+def _group_local(spec: ExpertsSpec, problem: Problem, num_groups: int, clock: Clock) -> Placed:
     topology = problem.topology
     redundancy = 1 - problem.num_experts / topology.num_slots
     cap = spec.max_off_home if spec.max_off_home is not None else min(1.0, REDUNDANCY_HEADROOM * redundancy)
-    local = place_group_local(problem.load, problem.weight, topology.nodes, topology.num_slots, spec.groups, cap, clock)
+    local = place_group_local(problem.load, problem.weight, topology.nodes, topology.num_slots, num_groups, cap, clock)
     return Placed(local.held, "group-local hybrid", _balance_bound(problem), home=local.home, off_home_cap=cap)
 
 

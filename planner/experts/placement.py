@@ -21,7 +21,7 @@ def held_of(slots: Ints, num_experts: int, num_gpus: int) -> Ints:
 
 def slots_of(held: Ints) -> Ints:
     """[L, S] experts in their slots, in order within each GPU; ``held`` is [L, E, G]."""
-    num_layers, num_experts, num_gpus = held.shape
+    num_layers, num_experts, _ = held.shape
     by_gpu = held.transpose(0, 2, 1)
     expert = np.broadcast_to(np.arange(num_experts), by_gpu.shape)
     return np.repeat(expert.ravel(), by_gpu.ravel()).reshape(num_layers, -1)
@@ -29,7 +29,8 @@ def slots_of(held: Ints) -> Ints:
 
 def even_share(held: Ints) -> Floats:
     """[L, E, G] share of each expert's tokens that each GPU serves when all copies get equally many."""
-    return held / held.sum(axis=2, keepdims=True)
+    share: Floats = held / held.sum(axis=2, keepdims=True)
+    return share
 
 
 def keep_in_place(slots: Ints, start: Ints, num_gpus: int) -> Ints:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from planner.errors import GpuplanError
 from planner.experts.spec import Costs, ExpertsSpec, Topology
 from planner.program import Floats, Ints
 
@@ -32,12 +33,25 @@ class Problem:
     @property
     def num_experts(self) -> int:
         """E."""
-        return self.load.shape[2]
+        return int(self.load.shape[2])
+
+    def known_routes(self) -> Floats:
+        """``routes``, for algorithms that cannot do without; the spec's validation makes sure of them."""
+        if self.routes is None:
+            raise GpuplanError("this objective was asked for without routing data")
+        return self.routes
+
+    def known_trace(self) -> Ints:
+        """``trace``, likewise."""
+        if self.trace is None:
+            raise GpuplanError("this objective was asked for without a trace")
+        return self.trace
 
     @property
     def mean_load(self) -> Floats:
         """[L, E] the weighted mean over workloads."""
-        return np.einsum("w,wle->le", self.weight, self.load)
+        mean: Floats = np.einsum("w,wle->le", self.weight, self.load)
+        return mean
 
     @property
     def node_of(self) -> Ints:
@@ -58,7 +72,7 @@ def problem_of(spec: ExpertsSpec) -> Problem:
         counts = np.array([w.counts for w in spec.workloads], dtype=float)
         weight = np.array([w.weight for w in spec.workloads])
     else:
-        assert trace is not None
+        trace = spec.known_trace()
         counts = visits(trace, num_experts)[None].astype(float)
         weight = np.ones(1)
     layers = np.flatnonzero(counts.any(axis=(0, 2)))
@@ -111,4 +125,5 @@ def _routes(spec: ExpertsSpec, trace: Ints | None, layers: Ints) -> Floats | Non
         counts = transitions_of(trace[:, layers], spec.shape[1], spec.hops_top).astype(float)
     else:
         return None
-    return counts / np.maximum(counts.sum(axis=(1, 2), keepdims=True), 1.0)
+    routes: Floats = counts / np.maximum(counts.sum(axis=(1, 2), keepdims=True), 1.0)
+    return routes

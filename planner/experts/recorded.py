@@ -1,8 +1,8 @@
 """Recordings of expert load and routing, as engines and people write them.
 
 ``.json`` with ``logical_count`` (SGLang's recorder, [layers][experts] or [steps][layers][experts]) or with one matrix
-per workload name; ``.npy``; ``.npz`` with any of logical_count, counts, trace, transitions; SGLang's ``.pt`` where torch
-is installed.
+per workload name; ``.npy``; ``.npz`` with any of logical_count, counts, trace, transitions; SGLang's ``.pt`` where
+torch is installed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from planner.experts.packed import whole_numbers
 from planner.program import Ints
 
 MOST_EXPERTS_PER_TOKEN = 16
-"""A three-dimensional array with at most so many different numbers in each last row is a trace, else steps of counts."""
+"""A three-dimensional array with at most so many numbers per last row, all different, is a trace, else steps."""
 
 _COUNTS = ("logical_count", "counts")
 
@@ -123,8 +123,8 @@ def _read_pt(path: Path) -> Mapping[str, Any]:
     try:
         import torch  # type: ignore[import-not-found, unused-ignore]  # optional: only SGLang's own dumps need it
     except ImportError:
-        raise InvalidInput("is a torch file and torch is not installed", field=str(path),
-                           fix="pip install torch, or save logical_count as .npy or .json")  # fmt: skip
+        fix = "pip install torch, or save logical_count as .npy or .json"
+        raise InvalidInput("is a torch file and torch is not installed", field=str(path), fix=fix) from None
     document = _opened(path, lambda: torch.load(path, map_location="cpu", weights_only=True))
     if not isinstance(document, dict) or "logical_count" not in document:
         raise ValueError("has no logical_count; give a dump of SGLang's expert distribution recorder")

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from planner.experts.balance import balance, scaled
+from planner.experts.balance import balance
 from planner.experts.clock import Clock
 from planner.experts.copies import counted
 from planner.program import Floats, Ints

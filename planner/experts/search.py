@@ -24,7 +24,9 @@ SHORTLIST = 1000
 class Rules(Protocol):
     """What a step may do and what it costs. Prices are added up against ``budget``; inf forbids."""
 
-    budget: float
+    @property
+    def budget(self) -> float:
+        """What may be spent in all."""
 
     def spent(self, held: Ints) -> float:
         """Price of all that ``held`` [E, G] is away from the start."""

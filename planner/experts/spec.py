@@ -5,12 +5,14 @@ Shapes: L layers, E logical experts, G GPUs. Slots of a layer are numbered GPU b
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field, field_validator, model_validator
 
 from planner.experts.packed import PackedArray, whole_numbers
+from planner.program import Ints
 from planner.types import Frozen
 from profiles.types import Count, Name
 
@@ -139,39 +141,49 @@ class ExpertsSpec(Frozen):
         if len(set(names)) < len(names):
             twice = next(name for name in names if names.count(name) > 1)
             raise ValueError(f"workloads: {twice!r} appears twice; names must differ")
-        self._check_routing()
+        self._check_trace()
+        self._check_transitions()
         self._check_room()
         self._check_groups()
         self._check_current()
         return self
 
-    @property
+    @cached_property
     def shape(self) -> tuple[int, int]:
         """(layers, experts) of the model, dense layers included."""
         if self.workloads:
             return len(self.workloads[0].counts), len(self.workloads[0].counts[0])
-        assert self.trace is not None
-        return self.trace.shape[1], self.num_experts or int(self.trace.array().max()) + 1
+        ids = self.known_trace()
+        return ids.shape[1], self.num_experts or int(ids.max()) + 1
 
-    def _check_routing(self) -> None:
-        if self.trace is not None:
-            if len(self.trace.shape) != 3 or 0 in self.trace.shape:
-                raise ValueError(f"trace has shape {list(self.trace.shape)}; it needs [tokens][layers][top k]")
-            ids = self.trace.array()
-            num_layers, num_experts = self.shape
-            if ids.shape[1] != num_layers:
-                raise ValueError(
-                    f"trace has {ids.shape[1]} layers but workloads have {num_layers}; use one model's data"
-                )
-            wrong = (ids < 0) | (ids >= num_experts)
-            if wrong.any():
-                token, layer, k = (int(i) for i in np.argwhere(wrong)[0])
-                raise ValueError(
-                    f"trace[{token}][{layer}][{k}] is expert {ids[token, layer, k]}, out of the range 0 to "
-                    f"{num_experts - 1}; correct the id, or num_experts"
-                )
-            if self.hops_top > ids.shape[2]:
-                raise ValueError(f"hops_top is {self.hops_top} but the trace has {ids.shape[2]} experts per token")
+    def known_trace(self) -> Ints:
+        """The trace [T, L, k]; ``ValueError`` where there is none."""
+        if self.trace is None:
+            raise ValueError("trace is missing")
+        return self.trace.array()
+
+    def _check_trace(self) -> None:
+        if self.trace is None:
+            if self.objective == "fan_out":
+                raise ValueError("objective fan_out needs a trace: which experts one token uses together")
+            return
+        if len(self.trace.shape) != 3 or 0 in self.trace.shape:
+            raise ValueError(f"trace has shape {list(self.trace.shape)}; it needs [tokens][layers][top k]")
+        ids = self.trace.array()
+        num_layers, num_experts = self.shape
+        if ids.shape[1] != num_layers:
+            raise ValueError(f"trace has {ids.shape[1]} layers but workloads have {num_layers}; use one model's data")
+        wrong = (ids < 0) | (ids >= num_experts)
+        if wrong.any():
+            token, layer, k = (int(i) for i in np.argwhere(wrong)[0])
+            raise ValueError(
+                f"trace[{token}][{layer}][{k}] is expert {ids[token, layer, k]}, out of the range 0 to "
+                f"{num_experts - 1}; correct the id, or num_experts"
+            )
+        if self.hops_top > ids.shape[2]:
+            raise ValueError(f"hops_top is {self.hops_top} but the trace has {ids.shape[2]} experts per token")
+
+    def _check_transitions(self) -> None:
         if self.transitions is not None:
             num_layers, num_experts = self.shape
             needed = (num_layers - 1, num_experts, num_experts)
@@ -181,8 +193,6 @@ class ExpertsSpec(Frozen):
                 raise ValueError("transitions has negative counts; they are numbers of tokens")
         if self.objective == "hops" and self.trace is None and self.transitions is None:
             raise ValueError("objective hops needs routing: give a trace or transitions, or ask for objective: balance")
-        if self.objective == "fan_out" and self.trace is None:
-            raise ValueError("objective fan_out needs a trace: which experts one token uses together")
 
     def _check_room(self) -> None:
         num_experts = self.shape[1]
@@ -195,16 +205,16 @@ class ExpertsSpec(Frozen):
             )
         if topology.slots_per_gpu > num_experts:
             raise ValueError(
-                f"topology.slots_per_gpu: {topology.slots_per_gpu} slots for {num_experts} experts: every GPU would hold "
-                f"every expert with room to spare; give at most {num_experts}"
+                f"topology.slots_per_gpu: {topology.slots_per_gpu} slots for {num_experts} experts: every GPU would "
+                f"hold every expert with room to spare; give at most {num_experts}"
             )
         memory, size = self.costs.memory_gib_per_gpu, self.costs.expert_gib
         needed_gib = topology.slots_per_gpu * size * self.num_moe_layers
         if memory is not None and needed_gib > memory * (1 + 1e-9):
             most = int(memory / (size * self.num_moe_layers))
             raise ValueError(
-                f"topology.slots_per_gpu: {topology.slots_per_gpu} experts × {self.num_moe_layers} layers × {size:g} GiB "
-                f"need {needed_gib:.1f} GiB but costs.memory_gib_per_gpu is {memory:g}; "
+                f"topology.slots_per_gpu: {topology.slots_per_gpu} experts × {self.num_moe_layers} layers × {size:g} "
+                f"GiB need {needed_gib:.1f} GiB but costs.memory_gib_per_gpu is {memory:g}; "
                 + (f"at most slots_per_gpu: {most} fit" if most * topology.gpus >= num_experts else "use more GPUs")
             )
 
@@ -236,6 +246,8 @@ class ExpertsSpec(Frozen):
             if self.max_moves is not None:
                 raise ValueError("max_moves needs current: the placement to move from")
             return
+        if self.max_moves is not None and (self.groups is not None or self.objective not in (None, "balance")):
+            raise ValueError("max_moves works with objective balance and without groups; leave one of them out")
         num_layers, num_experts = self.shape
         rows = self.current.physical_to_logical_map
         where = "current.physical_to_logical_map"

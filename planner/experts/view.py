@@ -23,8 +23,8 @@ def _headline(plan: ExpertsPlan) -> str:
     nodes = f" on {topology.nodes} nodes" if topology.nodes > 1 else ""
     redundant = topology.num_slots - num_experts
     return (
-        f"{plan.spec.name}: {num_experts} experts and {redundant} redundant copies per layer on {topology.gpus} GPUs{nodes}, "
-        f"balancedness {plan.balancedness:.4f}"
+        f"{plan.spec.name}: {num_experts} experts and {redundant} redundant copies per layer on {topology.gpus} GPUs"
+        f"{nodes}, balancedness {plan.balancedness:.4f}"
     )
 
 

@@ -78,7 +78,8 @@ def _demand(plan: ServingPlan) -> Iterator[Violation]:
         yield _broken("objective", f"serves {plan.requests_per_s} requests/s but claims {plan.objective}")
     for service, allocation, routes in _services(plan):
         units = {a.unit for a in allocation}
-        expected = {(b.input_tokens, b.output_tokens): b for b in service.workload.all_buckets()}
+        served = service.workload.all_buckets() if scale else ()
+        expected = {(b.input_tokens, b.output_tokens): b for b in served}
         routed: dict[object, float] = defaultdict(float)
         for route in routes:
             size = (route.input_tokens, route.output_tokens)

@@ -11,6 +11,8 @@ from planner.serving.pools import Question
 
 def explain(question: Question, plan: ServingPlan) -> tuple[str, ...]:
     """What each unit is for, how much the mix saves, what limits it, and how far its numbers can be trusted."""
+    if not plan.allocation and question.problem.goodput:
+        return ("Within the limits no mix serves all request sizes: nothing is worth renting. Loosen a limit.",)
     if not plan.allocation:
         return ("There is no traffic and no minimum of replicas: nothing needs to run.",)
     sentences = [_role(question, plan, unit) for unit in plan.allocation]

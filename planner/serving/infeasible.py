@@ -42,6 +42,10 @@ def _unservable_conflict(question: Question, s: int, lost: np.ndarray, pools: li
     detail = f"no GPU on offer serves these sizes of {service.name!r}: {'; '.join(named[:_MOST_BUCKETS_NAMED])}{more}"
     if not pools:
         detail += "; no instance on offer holds a replica of any measured layout"
+    profiles = [pool.profile for pool in pools if pool.profile is not None]
+    if profiles and len(profiles) == len(pools):
+        most_in, most_out = max(p.input_tokens[-1] for p in profiles), max(p.output_tokens[-1] for p in profiles)
+        detail += f"; the rate profiles reach to {most_in:,} in, {most_out:,} out, and may hold 0 below that"
     capacities = [pool.capacity for pool in pools if pool.capacity is not None]
     if capacities and all((c.binding[lost] == "context").any() for c in capacities):
         detail += "; they are longer than the model's context"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
-from planner.documents import read_document, validated
+from planner.documents import explained, read_document, validated
 from planner.errors import InvalidInput
 from planner.serving.melange import from_melange, is_melange
 from planner.serving.spec import ServingSpec, Workload
@@ -23,14 +24,18 @@ class TraceFile(Frozen):
     window_s: Annotated[float, Field(ge=1, le=86_400, allow_inf_nan=False)] = 300.0
 
 
-def load(path: Path, options: dict[str, Any]) -> ServingSpec:
-    """The spec in ``path``. ``options["trace"]``: a trace file that replaces the workload of the only service.
+def load(paths: Path | Sequence[Path], options: dict[str, Any]) -> ServingSpec:
+    """The spec in one file. ``options["trace"]``: a trace file that replaces the workload of the only service.
 
     Raises
     ------
     InvalidInput
         A file cannot be read, or holds a mistake, named by its path.
     """
+    files = [paths] if isinstance(paths, Path) else list(paths)
+    if len(files) != 1:
+        raise InvalidInput(f"one spec is planned at a time, {len(files)} files were given", field="SPEC")
+    path = files[0]
     document = read_document(path)
     if is_melange(document):
         if options.get("trace") is not None:
@@ -38,8 +43,10 @@ def load(path: Path, options: dict[str, Any]) -> ServingSpec:
                                field="--trace", fix="leave it out, or write a spec like examples/chat.yaml")  # fmt: skip
         try:
             return from_melange(document, path.stem)
-        except ValueError as error:  # a pydantic error inside a converted config names our fields: keep its text
-            raise InvalidInput(_first_line(error), field=str(path)) from None
+        except InvalidInput as error:
+            raise InvalidInput(error.detail, field=f"{path}: {error.field}", fix=error.fix) from None
+        except ValidationError as error:
+            raise explained(error, ServingSpec, str(path)) from None
     if not isinstance(document, dict):
         return validated(ServingSpec, document, str(path))
     services = document.get("services")
@@ -67,12 +74,3 @@ def _with_trace(entry: Any, index: int, path: Path, override: Path | None) -> An
 def _traced(workload: dict[str, Any], index: int, path: Path) -> Workload:
     source = validated(TraceFile, workload, f"{path}: services[{index}].workload")
     return read_trace(path.parent / source.trace, rate=source.rate, window_s=source.window_s)
-
-
-def _first_line(error: ValueError) -> str:
-    errors = getattr(error, "errors", None)
-    if errors is None:
-        return str(error)
-    first = errors(include_url=False)[0]
-    where = ".".join(str(part) for part in first["loc"])
-    return f"{where}: {first['msg'].removeprefix('Value error, ')}" if where else str(first["msg"])

@@ -6,12 +6,22 @@ import math
 from typing import Any
 
 from planner.errors import InvalidInput
-from planner.serving.spec import Distribution, RateUnit, Service, ServingSpec, Workload, check_sums_to_one
+from planner.serving.spec import (
+    Distribution,
+    RateUnit,
+    Service,
+    ServingSpec,
+    Workload,
+    check_matrix,
+    check_sums_to_one,
+)
+
+_KEYS = ("gpu_info", "workload_distribution", "total_request_rate")
 
 
 def is_melange(document: object) -> bool:
     """Whether a parsed file is a Mélange configuration."""
-    return isinstance(document, dict) and "gpu_info" in document
+    return isinstance(document, dict) and any(key in document for key in _KEYS)
 
 
 def from_melange(document: dict[str, Any], name: str) -> ServingSpec:
@@ -25,7 +35,7 @@ def from_melange(document: dict[str, Any], name: str) -> ServingSpec:
     InvalidInput
         A key is missing or a matrix is not what it should be, named by its path in the file.
     """
-    for key in ("gpu_info", "workload_distribution", "total_request_rate"):
+    for key in _KEYS:
         if key not in document:
             raise InvalidInput("is missing", field=key, fix="a Mélange config has gpu_info, workload_distribution, "
                                "total_request_rate and slice_factor")  # fmt: skip
@@ -35,18 +45,19 @@ def from_melange(document: dict[str, Any], name: str) -> ServingSpec:
     distribution = _matrix(document["workload_distribution"], "workload_distribution")
     shares = [value for row in distribution for value in row]
     try:
-        check_sums_to_one(shares, "workload_distribution")
+        check_sums_to_one(shares, "its values")
     except ValueError as error:
         raise InvalidInput(str(error), field="workload_distribution") from None
+    rate = _number(document["total_request_rate"], "total_request_rate", least=0.0, most=1e7)
     total = math.fsum(shares)
     gpu_info = document["gpu_info"]
     if not isinstance(gpu_info, dict) or not gpu_info:
         raise InvalidInput(
             "must name at least one GPU", field="gpu_info", fix='{"A10G": {"cost": 1.01, "tputs": [[...]]}}'
         )
-    units = tuple(_unit(gpu, info) for gpu, info in gpu_info.items())
+    units = tuple(_unit(gpu, info, len(distribution), len(distribution[0])) for gpu, info in gpu_info.items())
     workload = Workload(
-        requests_per_s=document["total_request_rate"],
+        requests_per_s=rate,
         distribution=Distribution(
             input_tokens=tuple(range(1, len(distribution) + 2)),
             output_tokens=tuple(range(1, len(distribution[0]) + 2)),
@@ -58,13 +69,19 @@ def from_melange(document: dict[str, Any], name: str) -> ServingSpec:
     return ServingSpec(name=name, services=(service,))
 
 
-def _unit(gpu: str, info: object) -> RateUnit:
+def _unit(gpu: str, info: object, num_rows: int, num_columns: int) -> RateUnit:
     path = f"gpu_info.{gpu}"
+    if not gpu.strip():
+        raise InvalidInput("has a GPU without a name", field="gpu_info", fix="name it, e.g. A10G")
     if not isinstance(info, dict) or not {"cost", "tputs"} <= info.keys():
-        raise InvalidInput("needs cost and tputs", field=path)
-    return RateUnit(
-        name=gpu, gpu=gpu, usd_per_hour=info["cost"], requests_per_s=_matrix(info["tputs"], f"{path}.tputs")
-    )
+        raise InvalidInput("needs cost and tputs", field=path, fix='write {"cost": 1.01, "tputs": [[...]]}')
+    rates = _matrix(info["tputs"], f"{path}.tputs")
+    try:
+        check_matrix(rates, num_rows, num_columns, "it", "those of workload_distribution", "likewise")
+    except ValueError as error:
+        raise InvalidInput(str(error), field=f"{path}.tputs") from None
+    cost = _number(info["cost"], f"{path}.cost", least=1e-6, most=1e6)
+    return RateUnit(name=gpu, gpu=gpu, usd_per_hour=cost, requests_per_s=rates)
 
 
 def _matrix(value: object, path: str) -> tuple[tuple[float, ...], ...]:
@@ -72,8 +89,13 @@ def _matrix(value: object, path: str) -> tuple[tuple[float, ...], ...]:
         raise InvalidInput("must be a matrix: a list of rows of numbers", field=path)
     if len({len(row) for row in value}) > 1:
         raise InvalidInput(f"is ragged: rows have {sorted({len(row) for row in value})} numbers", field=path)
-    for i, row in enumerate(value):
-        for j, cell in enumerate(row):
-            if isinstance(cell, bool) or not isinstance(cell, int | float) or not math.isfinite(cell) or cell < 0:
-                raise InvalidInput(f"{cell!r} is not a number of at least 0", field=f"{path}[{i}][{j}]")
-    return tuple(tuple(float(cell) for cell in row) for row in value)
+    return tuple(
+        tuple(_number(cell, f"{path}[{i}][{j}]", least=0.0, most=1e7) for j, cell in enumerate(row))
+        for i, row in enumerate(value)
+    )
+
+
+def _number(value: object, path: str, *, least: float, most: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
+        raise InvalidInput(f"{value!r:.60} is not a number from {least:g} to {most:,.0f}", field=path)
+    return float(value)

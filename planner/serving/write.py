@@ -24,6 +24,8 @@ def write_plan(
     answer, solution, problem = optimum.answer, optimum.solution, question.problem
     if answer is None:
         raise ValueError("write_plan needs an answer")
+    if problem.goodput and answer.scale <= _NOTHING and not any(s.min_replicas for s in problem.services):
+        answer = _nothing_rented(answer)  # not even all sizes can be served within the limits: a part is of no use
     demand = float(sum(service.rate.sum() for service in problem.services))
     sign = -demand if problem.goodput else 1.0
     objective = None if solution.objective is None else solution.objective * sign
@@ -56,6 +58,13 @@ def write_plan(
         binding_limits=binding,
     )
     return plan.model_copy(update={"explanation": explain(question, plan)})
+
+
+def _nothing_rented(answer: Answer) -> Answer:
+    return Answer(
+        tuple(0 * counts for counts in answer.replicas), 0 * answer.instances,
+        tuple(0.0 * share for share in answer.share), 0.0,
+    )  # fmt: skip
 
 
 def _clean(share: Floats, scale: float) -> Floats:
