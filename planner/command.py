@@ -111,7 +111,9 @@ def reports_errors(function: Callable[..., Result]) -> Callable[..., Result]:
         except OSError as error:
             if error.filename is not None or isinstance(error, BrokenPipeError):
                 raise  # a file that nobody explained is a defect; a closed pipe ends quietly in typer
-            _report(InvalidInput(f"the output cannot be written: {error.strerror}"), as_json=bool(kwargs.get("json_output")))
+            _report(
+                InvalidInput(f"the output cannot be written: {error.strerror}"), as_json=bool(kwargs.get("json_output"))
+            )
             raise typer.Exit(InvalidInput.exit_code) from None
         except KeyboardInterrupt:
             err().print("interrupted")

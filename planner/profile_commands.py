@@ -11,10 +11,10 @@ from planner import command
 from planner.command import Database, Json, reports_errors
 from planner.errors import InvalidInput, UnknownName
 from planner.types import Table
+from profiles.types import Facts, GpuType, ModelCard, Price
 
 if TYPE_CHECKING:
     from profiles.names import KnownNames
-    from profiles.types import Facts
 
 profiles_app = typer.Typer(
     no_args_is_help=True,
@@ -70,11 +70,7 @@ def list_profiles(
     found = [
         fact
         for fact in getattr(facts, field)
-        if (wanted_gpu is None or wanted_gpu in (getattr(fact, "gpu", None), fact.name if kind == "gpus" else None))
-        and (
-            wanted_model is None
-            or wanted_model in (getattr(fact, "model", None), fact.name if kind == "models" else None)
-        )
+        if wanted_gpu in (None, _gpu_of(fact, facts)) and wanted_model in (None, _model_of(fact))
     ]
     if json_output:
         command.print_json([fact.model_dump(mode="json") for fact in found])
@@ -233,6 +229,24 @@ def _wanted_model(model: str | None, facts: Facts, names: KnownNames) -> str | N
     if name not in known:
         raise UnknownName("model", model, known, field="--model", fix="see `gpuplan profiles list models`")
     return name
+
+
+def _gpu_of(fact: Any, facts: Facts) -> str | None:
+    """GPU that a fact is about: its own name, a field, or, of a price, the instance type's."""
+    if isinstance(fact, GpuType):
+        return fact.name
+    if isinstance(fact, Price):
+        return next(
+            (i.gpu for i in facts.instances if (i.provider, i.name) == (fact.provider, fact.instance_type)), None
+        )
+    gpu: str | None = getattr(fact, "gpu", None)
+    return gpu
+
+
+def _model_of(fact: Any) -> str | None:
+    """Model that a fact is about."""
+    model: str | None = fact.name if isinstance(fact, ModelCard) else getattr(fact, "model", None)
+    return model
 
 
 def _cell(value: object) -> str:

@@ -21,7 +21,8 @@ SOLVER = "HiGHS"
 
 # HiGHS restarts and sub-MIP heuristics (RINS, RENS, reduced-cost fixing, feasibility jump) cost more than they find on
 # our programs, where few integers carry all the cost: without them the median solve takes half the time
-# (benchmarks/serving_against_melange.py). Few pseudo-cost samples suffice for the same reason.
+# (benchmarks/serving_against_melange.py). Few pseudo-cost samples suffice for the same reason. From a few thousand
+# columns on, rounding within a sub-MIP (RENS) pays: it halves the tree (benchmarks/serving_scale.py).
 _FAST = {
     "mip_heuristic_run_rins": False,
     "mip_heuristic_run_rens": False,
@@ -32,6 +33,8 @@ _FAST = {
     "mip_detect_symmetry": False,
     "mip_pscost_minreliable": 1,
 }
+_LARGE = {"mip_heuristic_run_rens": True, "mip_heuristic_effort": 0.05}
+_LARGE_COLUMNS = 2_000
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,7 @@ def solve(
     highs = _load(program)
     for name, value in {
         **_FAST,
+        **(_LARGE if program.cost.size >= _LARGE_COLUMNS else {}),
         "mip_rel_gap": options.gap,
         "mip_abs_gap": 1e-9,
         "random_seed": options.seed,

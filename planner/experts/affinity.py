@@ -123,7 +123,7 @@ def _swap_layer(items: Items, bins: Ints, layer: int, num_bins: int, cap: float,
     num_items = row.size
     done = 0
     for _ in range(num_items):
-        total = np.bincount(row, load, num_bins)
+        total: Floats = np.bincount(row, load, num_bins).astype(float)
         gain = _gains(items, bins, layer, num_bins, area)
         limit = max(cap, float(total.max()))
         change = load - load[:, None]  # [i, j]: what i's bin gains in load

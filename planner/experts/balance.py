@@ -34,7 +34,8 @@ class Balanced:
 
 def scaled(load: Floats, num_gpus: int) -> Floats:
     """``load`` [..., E] in units of the mean GPU's load."""
-    return load * (num_gpus / load.sum(axis=-1, keepdims=True))
+    result: Floats = load * (num_gpus / load.sum(axis=-1, keepdims=True))
+    return result
 
 
 def balance(load: Floats, num_gpus: int, num_slots: int, *, seed: int = 0) -> Balanced:
@@ -45,20 +46,21 @@ def balance(load: Floats, num_gpus: int, num_slots: int, *, seed: int = 0) -> Ba
     bound = np.maximum(1.0, (load / copies).max(axis=1))
     if num_slots == 2 * num_gpus:
         copies = improve_pair_copies(load, copies, bound)
-        packing = _packed(fold, load, copies, num_gpus)
+        packing = fold(*_listed(load, copies), num_gpus)
         return Balanced(packing.expert, packing.hottest(), bound)
 
     target = bound * (1 + PACKED_WELL)
-    packing = _packed(pack, load, copies, num_gpus, target=target, num_rounds=20, seed=seed)
+    packing = pack(*_listed(load, copies), num_gpus, target, num_rounds=20, seed=seed)
     finish(packing, bound * (1 + FINISHED), seed=seed)
     if num_slots > load.shape[1]:
         _exchange_copies(packing, load, copies, bound, seed)
     return Balanced(packing.expert, packing.hottest(), bound)
 
 
-def _packed(how, load: Floats, copies: Ints, num_gpus: int, **options) -> Packing:
+def _listed(load: Floats, copies: Ints) -> tuple[Ints, Floats]:
+    """Expert and load of every copy, both [L, S]."""
     expert = listed(copies)
-    return how(expert, np.take_along_axis(load / copies, expert, axis=1), num_gpus, **options)
+    return expert, np.take_along_axis(load / copies, expert, axis=1)
 
 
 def _exchange_copies(packing: Packing, load: Floats, copies: Ints, bound: Floats, seed: int) -> None:
@@ -73,10 +75,8 @@ def _exchange_copies(packing: Packing, load: Floats, copies: Ints, bound: Floats
     num_choices = choices.shape[1]
     repeated = np.repeat(np.arange(stuck.size), num_choices)
     target = bound[stuck][repeated] * (1 + FINISHED)
-    trial = _packed(
-        pack, load[stuck][repeated], choices.reshape(repeated.size, -1), packing.load.shape[1], target=target,
-        num_rounds=8, seed=seed,
-    )  # fmt: skip
+    listing = _listed(load[stuck][repeated], choices.reshape(repeated.size, -1))
+    trial = pack(*listing, packing.load.shape[1], target, num_rounds=8, seed=seed)
     best = trial.hottest().reshape(stuck.size, num_choices).argmin(axis=1)
     trial = trial.take(np.arange(stuck.size) * num_choices + best)
     finish(trial, bound[stuck] * (1 + FINISHED), seed=seed)

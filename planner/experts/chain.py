@@ -22,7 +22,8 @@ MOST_WORK = 6_000_000
 def num_partitions(num_experts: int, num_bins: int) -> int:
     """Ways to split experts into unlabelled bins of equal size: E! / ((E/B)!^B · B!)."""
     size = num_experts // num_bins
-    return math.factorial(num_experts) // (math.factorial(size) ** num_bins * math.factorial(num_bins))
+    alike: int = math.factorial(size) ** num_bins * math.factorial(num_bins)
+    return math.factorial(num_experts) // alike
 
 
 def is_small(num_experts: int, num_bins: int) -> bool:

@@ -100,7 +100,7 @@ def _shares(plan: ExpertsPlan) -> list[Array]:
     layers = _loaded_layers(plan)
     if not plan.spec.workloads:
         ids = plan.spec.known_trace()
-        rows = [np.bincount(ids[:, layer].ravel(), minlength=plan.spec.shape[1]) for layer in layers]
+        rows = [np.bincount(ids[:, layer].ravel(), minlength=plan.spec.shape[1]).astype(float) for layer in layers]
         return [np.array([row / row.sum() for row in rows])]
     counts = [np.array([w.counts[i] for i in layers], dtype=float) for w in plan.spec.workloads]
     shares = []
@@ -213,7 +213,8 @@ def _pairs(plan: ExpertsPlan, layer: int, following: int) -> Array | None:
     spec = plan.spec
     if spec.transitions is not None:
         adjacent = following == layer + 1
-        return spec.transitions.array()[layer].astype(float) * adjacent
+        counts: Array = spec.transitions.array()[layer].astype(float) * adjacent
+        return counts
     if spec.trace is None:
         return None
     ids = spec.trace.array()

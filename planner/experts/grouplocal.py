@@ -98,7 +98,7 @@ def place_group_local(
         if off_home.mean() <= max_off_home + 1e-12:
             break
         cap = even_cap(off_home, max_off_home)
-        for i in np.flatnonzero(off_home > cap):
+        for i in np.flatnonzero(off_home > cap).tolist():
             held[i] = _first_guess(mean[i], home[i], num_gpus, num_nodes, num_slots, cap)
             off_home[i] = _refine(load[:, i], mean[i], held[i], away[i], cap, clock)
     return GroupLocal(held, home, off_home)
@@ -139,14 +139,15 @@ def _first_guess(load: Floats, home: Ints, num_gpus: int, num_nodes: int, num_sl
         room[node] -= 1
         total[node] += share[expert]
         off_home += share[expert] * (node != home[expert])
-    for node in np.repeat(np.arange(num_nodes), room):
+    for node in np.repeat(np.arange(num_nodes), room).tolist():
         hottest = int(np.where(home == node, load / on_node.sum(axis=1), -1.0).argmax())
         on_node[hottest, node] += 1
     expert = np.repeat(np.tile(np.arange(num_experts), num_nodes), on_node.T.ravel()).reshape(num_nodes, -1)
     heat = (load / on_node.sum(axis=1))[expert]
     target = heat.sum(axis=1) * num_nodes / num_gpus
     packing = pack(expert, heat, num_gpus // num_nodes, target, num_rounds=12, seed=0)
-    return held_of(packing.expert.reshape(1, -1), num_experts, num_gpus)[0]
+    held: Ints = held_of(packing.expert.reshape(1, -1), num_experts, num_gpus)[0]
+    return held
 
 
 def _refine(load: Floats, mean: Floats, held: Ints, away: Bools, cap: float, clock: Clock) -> float:

@@ -51,7 +51,8 @@ def balancedness(load: Floats, share: Floats) -> Floats:
 def by_node(share: Floats, num_nodes: int) -> Floats:
     """[L, E, N] share of each expert's tokens that each node serves."""
     num_layers, num_experts, _ = share.shape
-    return share.reshape(num_layers, num_experts, num_nodes, -1).sum(axis=3)
+    nodes: Floats = share.reshape(num_layers, num_experts, num_nodes, -1).sum(axis=3)
+    return nodes
 
 
 def hops(problem: Problem, share: Floats) -> float:
@@ -77,7 +78,7 @@ def fan_out(trace: Ints, share: Floats) -> float:
     for layer in range(num_layers):
         missed = (1 - share[layer][trace[:, layer]]).prod(axis=1)  # [T, N] probability that no expert sends it there
         visited += float((1 - missed).sum(axis=1).mean())
-    return visited / num_layers
+    return float(visited / num_layers)
 
 
 def seconds_per_layer(problem: Problem, share: Floats) -> Floats:
@@ -97,7 +98,8 @@ def seconds_per_layer(problem: Problem, share: Floats) -> Floats:
     for layer in range(num_layers - 1):
         tokens = _tokens_between(problem, share, layer) * visits
         traffic[layer] = _slowest_link(tokens * costs.bytes_per_token / 1e9, problem)
-    return compute + traffic
+    result: Floats = compute + traffic
+    return result
 
 
 def _tokens_between(problem: Problem, share: Floats, layer: int) -> Floats:

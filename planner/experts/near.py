@@ -67,7 +67,8 @@ def place_near(
 
 
 def _placed(
-    problem: Problem, items: Items, start: Ints, num_bins: int, cap: Floats, *, fan_out: bool, max_sweeps: int, clock: Clock,
+    problem: Problem, items: Items, start: Ints, num_bins: int, cap: Floats, *, fan_out: bool, max_sweeps: int,
+    clock: Clock,
 ) -> Ints:  # fmt: skip
     """[L, S] GPU of every item: bins first, then, where bins are nodes, GPUs within them."""
     topology = problem.topology

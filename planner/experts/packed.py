@@ -53,7 +53,7 @@ class PackedArray(Frozen):
         low, high = (int(array.min()), int(array.max())) if array.size else (0, 0)
         dtype = next(name for name, kind in _KINDS.items() if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max)
         raw = np.ascontiguousarray(array, dtype=np.dtype(_KINDS[dtype]).newbyteorder("<")).tobytes()
-        return cls(dtype=dtype, shape=array.shape, data=base64.b64encode(zlib.compress(raw, 6)).decode())  # type: ignore[arg-type]
+        return cls(dtype=dtype, shape=array.shape, data=base64.b64encode(zlib.compress(raw, 6)).decode())
 
     def array(self) -> Ints:
         """The array as int64.

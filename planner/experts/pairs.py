@@ -60,7 +60,8 @@ def _hottest_pair(load: Floats, copies: Ints) -> Singles:
     """[A] load of the hottest GPU when the lightest copy joins the hottest, the second lightest the second hottest."""
     loads = _sorted_copies(load, copies)
     half = loads.shape[1] // 2
-    return (loads[:, :half] + loads[:, ::-1][:, :half]).max(axis=1)
+    hottest: Singles = (loads[:, :half] + loads[:, ::-1][:, :half]).max(axis=1)
+    return hottest
 
 
 def _room(load: Floats, copies: Ints) -> Singles:
@@ -68,4 +69,5 @@ def _room(load: Floats, copies: Ints) -> Singles:
     loads = _sorted_copies(load, copies)
     half = loads.shape[1] // 2
     hottest = (loads[:, :half] + loads[:, ::-1][:, :half]).argmax(axis=1)
-    return loads[np.arange(len(loads)), hottest]
+    room: Singles = loads[np.arange(len(loads)), hottest]
+    return room

@@ -53,4 +53,5 @@ def keep_in_place(slots: Ints, start: Ints, num_gpus: int) -> Ints:
 
 def num_moves(held: Ints, start: Ints) -> Ints:
     """[L] copies that GPUs must load to get from ``start`` to ``held``, both [L, E, G]."""
-    return np.maximum(held - start, 0).sum(axis=(1, 2))
+    moves: Ints = np.maximum(held - start, 0).sum(axis=(1, 2))
+    return moves

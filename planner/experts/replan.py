@@ -83,6 +83,6 @@ def relabelled(held: Ints, start: Ints, num_nodes: int) -> Ints:
                 rows, columns = linear_sum_assignment(-blocks[a, :, b])
                 names[a, b] = columns
                 value[a, b] = blocks[a, rows, b, columns].sum()
-        for a, b in zip(*linear_sum_assignment(-value), strict=True):
+        for a, b in np.transpose(linear_sum_assignment(-value)).tolist():
             renamed[layer][:, b * per_node + names[a, b]] = held[layer][:, a * per_node : (a + 1) * per_node]
     return renamed

@@ -15,7 +15,7 @@ import numpy as np
 from planner.experts.balance import balance
 from planner.experts.clock import Clock
 from planner.experts.copies import counted
-from planner.program import Floats, Ints
+from planner.program import Bools, Floats, Ints
 
 PINNED_LIMIT = 0.8
 """Pinned load above this share of the mean GPU is penalised: the rest is room for the unforeseen."""
@@ -101,7 +101,8 @@ def _saved(
     rows = np.arange(len(worst))
     per_gpu = mine.shape[1]
     at = np.broadcast_to(mine[:, None], (*pinned.shape[:2], per_gpu))
-    change, after_here, after_there = [], [], []
+    after_here: list[Floats] = []
+    after_there: list[Floats] = []
     for slot, gpu in ((pinned, pinned_gpu), (even, even_gpu)):
         change = np.take_along_axis(slot, at, axis=2)[:, :, :, None] - slot[:, :, None, :]  # [A, W, r, S]
         after_here.append(gpu[rows, :, worst][:, :, None, None] - change)
@@ -111,7 +112,7 @@ def _saved(
     return result
 
 
-def _pointless(slots: Ints, mine: Ints, worst: Ints, num_gpus: int) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
+def _pointless(slots: Ints, mine: Ints, worst: Ints, num_gpus: int) -> Bools:
     """[A, r, S] swaps within the worst GPU, and those that would put two copies of an expert on one GPU."""
     num_layers, num_slots = slots.shape
     per_gpu = num_slots // num_gpus
@@ -120,4 +121,5 @@ def _pointless(slots: Ints, mine: Ints, worst: Ints, num_gpus: int) -> np.ndarra
     twice_here = (slots[:, :, None] == given[:, None]).any(axis=2)  # [A, S]: also every slot of the worst GPU itself
     twice_there = (held[:, None] == given[:, :, None, None]).any(axis=3)  # [A, r, G]
     inside = (np.arange(num_slots) // per_gpu) == worst[:, None]
-    return (twice_here | inside)[:, None] | np.repeat(twice_there, per_gpu, axis=2)
+    result: Bools = (twice_here | inside)[:, None] | np.repeat(twice_there, per_gpu, axis=2)
+    return result

@@ -86,7 +86,8 @@ def _slots(problem: Problem, placed: Placed) -> Ints:
 
 def _replicas(slots: Ints, problem: Problem) -> Ints:
     """[all layers, E] copies of each expert."""
-    return held_of(slots, problem.num_experts, problem.topology.gpus).sum(axis=2)
+    copies: Ints = held_of(slots, problem.num_experts, problem.topology.gpus).sum(axis=2)
+    return copies
 
 
 def _dispatch(spec: ExpertsSpec, problem: Problem, placed: Placed) -> Floats | None:

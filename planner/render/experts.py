@@ -39,7 +39,7 @@ def tensorrt_llm(plan: ExpertsPlan) -> dict[str, str]:
 
 
 def vllm(plan: ExpertsPlan) -> dict[str, str]:
-    """vLLM takes no initial map: flags that give its own balancer as many redundant experts."""
+    """Flags that give vLLM's own balancer as many redundant experts: it takes no initial map."""
     config = {
         "window_size": 1000,
         "step_interval": 3000,
@@ -83,7 +83,7 @@ def plain_csv(plan: ExpertsPlan) -> dict[str, str]:
 
 
 def dispatch(plan: ExpertsPlan) -> dict[str, str]:
-    """Shares per copy of the replicated experts, for engines whose dispatch takes weights; even ones if none were made."""
+    """Share per copy of the replicated experts, for engines whose dispatch takes weights; even if none were made."""
     made = {d.layer: zip(d.slot, d.expert, d.share, strict=True) for d in plan.dispatch}
     layers = []
     for layer, row in _moe_rows(plan):

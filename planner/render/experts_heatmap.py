@@ -7,8 +7,8 @@ from html import escape
 
 from planner.experts.plan import ExpertsPlan
 
-# From idle to twice the mean: blue is cool, near white is the mean, red is hot. Viridis-like order in brightness is given
-# up on purpose: the eye should find the mean.
+# From idle to twice the mean: blue is cool, near white is the mean, red is hot. No order in brightness, on purpose: the
+# eye should find the mean.
 _COLOURS = (
     "#2166ac",
     "#4393c3",

@@ -16,7 +16,7 @@ from planner.types import Check, Violation
 from profiles.names import KnownNames
 from profiles.performance import PerformanceModel
 from profiles.rates import sustained
-from profiles.types import Facts
+from profiles.types import Facts, Market
 
 _RELATIVE = 1e-5
 """Sums of solver results are compared to this relative accuracy."""
@@ -290,7 +290,7 @@ def _given_place(unit: RateUnit | None, rental: Rental, place: str) -> Iterator[
 def _packing(plan: ServingPlan) -> Iterator[Violation]:
     """Replicas really fit on the rented machines: placed largest first, never split over instances."""
     rented = {(r.provider, r.instance_type, r.region, r.market): r for r in plan.rentals}
-    hosted: dict[tuple[str, str, str, str], Counter[int]] = defaultdict(Counter)
+    hosted: dict[tuple[str, str, str, Market], Counter[int]] = defaultdict(Counter)
     for a in plan.allocation:
         hosted[a.provider, a.instance_type, a.region, a.market][a.gpus_per_replica] += a.replicas
     for place in rented.keys() | hosted.keys():

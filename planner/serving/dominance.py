@@ -7,6 +7,7 @@ anything that is counted. They also remove ties, such as one instance type at on
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from planner.program import Bools, Floats
 from planner.serving.problem import Problem, ServiceNumbers
@@ -36,7 +37,7 @@ def _without_dominated_offers(problem: Problem) -> Problem:
 def _resources(problem: Problem) -> Floats:
     """[R, O] what one instance uses of everything that is priced or limited."""
     offers = problem.offers
-    rows = [problem.per_instance, problem.per_active_w]
+    rows: list[npt.NDArray[np.generic]] = [problem.per_instance, problem.per_active_w]
     if problem.budget_usd_per_hour is not None:
         rows.append(offers.usd_per_hour)
     if problem.power_w is not None:
@@ -62,7 +63,7 @@ def _hosts_needed(problem: Problem, service: ServiceNumbers) -> Bools:
     size = problem.offers.gpus
     if service.spare_replicas or not (~service.hosts | (service.gpus[:, None] == size)).all():
         return service.hosts
-    price = np.where(service.hosts, problem.per_instance, np.inf).min(axis=1, initial=np.inf)
+    price: Floats = np.where(service.hosts, problem.per_instance, np.inf).min(axis=1, initial=np.inf)
     kept = np.isfinite(price)
     counts_spot = service.max_spot_fraction < 1
     for p in np.argsort(-price, kind="stable"):
@@ -75,4 +76,5 @@ def _hosts_needed(problem: Problem, service: ServiceNumbers) -> Bools:
         q = np.flatnonzero(rivals)
         copies = np.floor(price[p] / np.maximum(price[q], 1e-12) + 1e-9)
         kept[p] = not (copies[:, None] * service.capacity[q] >= service.capacity[p]).all(axis=1).any()
-    return service.hosts & kept[:, None]
+    needed: Bools = service.hosts & kept[:, None]
+    return needed

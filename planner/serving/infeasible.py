@@ -7,10 +7,12 @@ set in conflict).
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 
 import numpy as np
 
@@ -18,9 +20,11 @@ from planner.program import Floats
 from planner.serving.optimise import optimise
 from planner.serving.pools import Pool, Question
 from planner.serving.problem import Problem, prices
+from planner.serving.spec import Service
 from planner.types import Conflict, Relaxation, SolveOptions
 
 _MOST_BUCKETS_NAMED = 8
+_LATENCIES = ("ttft_ms", "tpot_ms", "e2e_ms")
 
 
 def unservable(question: Question) -> tuple[Conflict, ...]:
@@ -51,20 +55,47 @@ def _unservable_conflict(question: Question, s: int, lost: np.ndarray, pools: li
         detail += "; they are longer than the model's context"
     elif capacities and all((c.binding[lost] == "memory").any() for c in capacities):
         detail += "; their KV cache does not fit beside the weights on any layout on offer"
+    fastest = [{name: getattr(capacity, f"best_{name}")[lost] for name in _LATENCIES} for capacity in capacities]
+    relaxations = _nearest_slo(service, s, [buckets[b].label for b in lost], fastest)
+    if not relaxations:
+        detail += _nearest_together(service, fastest)
+    constraints = tuple(relaxation.limit for relaxation in relaxations) or (f"services[{s}].workload",)
+    return Conflict(constraints=constraints, detail=detail, relaxations=relaxations)
+
+
+def _nearest_slo(service: Service, s: int, labels: list[str], pools: list[dict[str, Floats]]) -> tuple[Relaxation, ...]:
+    """For each latency, the limit that alone would do: that of the fastest pool which meets all other limits."""
+    limits = {name: getattr(service.slo, name) for name in _LATENCIES}
     relaxations = []
-    for name in ("ttft_ms", "tpot_ms", "e2e_ms"):
-        limit = getattr(service.slo, name)
-        if limit is None or not capacities:
+    for name, limit in limits.items():
+        if limit is None or not pools:
             continue
-        best = np.min([getattr(c, f"best_{name}")[lost] for c in capacities], axis=0)
+        best = np.full(len(labels), np.inf)
+        for latency in pools:
+            meets = [latency[other] <= most for other, most in limits.items() if most is not None and other != name]
+            best = np.minimum(best, np.where(np.all(meets, axis=0) if meets else True, latency[name], np.inf))
         nearest = float(best.max())
         if np.isfinite(nearest) and nearest > limit:
+            needed = math.ceil(nearest * 1.001)  # a replica at its very fastest serves next to nothing
             relaxations.append(Relaxation(
-                limit=f"services[{s}].slo.{name}", current=limit, needed=nearest,
-                detail=f"the fastest GPU on offer needs {nearest:,.4g} ms for {buckets[lost[int(best.argmax())]].label}",
+                limit=f"services[{s}].slo.{name}", current=limit, needed=needed,
+                detail=f"the fastest GPU on offer needs {nearest:,.4g} ms for {labels[int(best.argmax())]}",
             ))  # fmt: skip
-    constraints = tuple(relaxation.limit for relaxation in relaxations) or (f"services[{s}].workload",)
-    return Conflict(constraints=constraints, detail=detail, relaxations=tuple(relaxations))
+    return tuple(relaxations)
+
+
+def _nearest_together(service: Service, pools: list[dict[str, Floats]]) -> str:
+    """In words, the latencies that would do where no limit alone is the cause: those of the pool that is nearest."""
+    limits = {name: getattr(service.slo, name) for name in _LATENCIES if getattr(service.slo, name) is not None}
+    needed = [{name: float(latency[name].max()) for name in limits} for latency in pools]
+    needed = [pool for pool in needed if all(np.isfinite(value) for value in pool.values())]
+    if not limits or not needed:
+        return ""
+    nearest = min(needed, key=lambda pool: max(pool[name] / limits[name] for name in limits))
+    if all(nearest[name] <= limits[name] for name in limits):
+        return ""  # not the SLO is in the way
+    wanted = ", ".join(f"{name}: {math.ceil(max(nearest[name] * 1.001, limits[name]))}" for name in limits)
+    return f"; no change of one latency alone would do, but together these would: {wanted}"
 
 
 @dataclass(frozen=True)
@@ -78,7 +109,9 @@ class _Limit:
 
 
 def conflicting_limits(question: Question, options: SolveOptions) -> tuple[Conflict, ...]:
-    """The smallest set of limits that cannot hold together, and for each the value that alone would resolve it."""
+    """Smallest sets of limits that cannot hold together, and for each limit the value that alone would resolve its
+    set. Sets have no limit in common: with several, one limit of each has to give.
+    """
     deadline = time.perf_counter() + options.time_limit_s
     quick = options.model_copy(update={"time_limit_s": min(options.time_limit_s, 10.0), "gap": 1e-3})
     limits = _limits(question, quick)
@@ -86,7 +119,32 @@ def conflicting_limits(question: Question, options: SolveOptions) -> tuple[Confl
     def feasible(problem: Problem) -> bool:
         return optimise(problem, quick).solution.outcome != "infeasible"
 
-    core, problem = list(limits), question.problem
+    cores: list[list[_Limit]] = []
+    rest = question.problem
+    while not cores or (time.perf_counter() < deadline and not feasible(rest)):
+        core = _smallest_conflict(rest, [limit for limit in limits if limit not in chain(*cores)], feasible, deadline)
+        cores.append(core)
+        rest = _without(core, rest)
+        if not core:
+            break
+    conflicts = []
+    for core in cores:
+        others = [limit for limit in chain(*cores) if limit not in core]
+        conflicts.append(_limits_conflict(core, _without(others, question.problem), deadline))
+    return tuple(conflicts)
+
+
+def _without(limits: Iterable[_Limit], problem: Problem) -> Problem:
+    for limit in limits:
+        problem = limit.without(problem)
+    return problem
+
+
+def _smallest_conflict(
+    problem: Problem, limits: list[_Limit], feasible: Callable[[Problem], bool], deadline: float
+) -> list[_Limit]:
+    """Limits of an infeasible problem of which none can be left out without making it feasible."""
+    core = list(limits)
     for limit in limits:
         if time.perf_counter() > deadline:
             break
@@ -94,26 +152,25 @@ def conflicting_limits(question: Question, options: SolveOptions) -> tuple[Confl
         if not feasible(smaller):
             problem = smaller
             core.remove(limit)
-    relaxations, others = [], []
+    return core
+
+
+def _limits_conflict(core: list[_Limit], problem: Problem, deadline: float) -> Conflict:
+    """The conflict of ``core``, with what each of its limits would have to be in ``problem``."""
+    relaxations = []
     for limit in core:
-        if time.perf_counter() > deadline:
-            break
-        use = limit.least_use(limit.without(question.problem))
+        use = limit.least_use(limit.without(problem)) if time.perf_counter() < deadline else None
         if use is not None:
             relaxations.append(Relaxation(
                 limit=limit.path, current=limit.value, needed=use,
                 detail="the least that any mix within the other limits needs",
             ))  # fmt: skip
-        else:
-            others.append(limit.path)
     detail = f"these limits cannot hold together: {', '.join(limit.path for limit in core)}"
     if len(core) == 1:
         detail = f"{core[0].path} = {core[0].value:,.6g} is too tight for the traffic and the SLOs"
     if not core:
         detail = "the traffic needs more replicas of a unit than the planner counts: is its rate meant?"
-    if others and not relaxations:
-        detail += "; no change of a single one of them suffices"
-    return (Conflict(constraints=tuple(limit.path for limit in core), detail=detail, relaxations=tuple(relaxations)),)
+    return Conflict(constraints=tuple(limit.path for limit in core), detail=detail, relaxations=tuple(relaxations))
 
 
 def _limits(question: Question, options: SolveOptions) -> list[_Limit]:

@@ -39,8 +39,10 @@ def load(paths: Path | Sequence[Path], options: dict[str, Any]) -> ServingSpec:
     document = read_document(path)
     if is_melange(document):
         if options.get("trace") is not None:
-            raise InvalidInput("has no place beside a Mélange config, whose rates are for its own request sizes",
-                               field="--trace", fix="leave it out, or write a spec like examples/chat.yaml")  # fmt: skip
+            raise InvalidInput(
+                "has no place beside a Mélange config, whose rates are for its own request sizes",
+                field="--trace", fix="leave it out, or write a spec like examples/chat.yaml",
+            )  # fmt: skip
         try:
             return from_melange(document, path.stem)
         except InvalidInput as error:

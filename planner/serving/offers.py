@@ -132,11 +132,10 @@ def _check_names(spec: ServingSpec, facts: Facts, prices: Iterable[OwnPrice]) ->
     for kind, field, values in lists:
         for i, value in enumerate(values or ()):
             _require(kind, value, known[kind], f"offers.{field}[{i}]")
+    engines = {m.engine for m in facts.measurements} | {"roofline"}
     for s, service in enumerate(spec.services):
         for i, region in enumerate(service.regions or ()):
             _require("region", region, known["region"], f"services[{s}].regions[{i}]")
-    engines = {m.engine for m in facts.measurements} | {"roofline"}
-    for s, service in enumerate(spec.services):
         for i, engine in enumerate(service.engines or ()):
             _require("engine", engine, engines, f"services[{s}].engines[{i}]")
     units = {unit.gpu for service in spec.services for unit in service.units or ()}
@@ -150,9 +149,14 @@ def _check_names(spec: ServingSpec, facts: Facts, prices: Iterable[OwnPrice]) ->
             value = getattr(rule, kind)
             if value is not None:
                 _require(kind, value, known[kind], f"{path}.{kind}")
+    _check_priced(prices, facts, known["provider"])
+
+
+def _check_priced(prices: Iterable[OwnPrice], facts: Facts, providers: set[str]) -> None:
+    """Own prices are for instance types that exist; their regions may be one's own."""
     pairs = {(i.provider, i.name) for i in facts.instances}
     for i, price in enumerate(prices):
-        _require("provider", price.provider, known["provider"], f"offers.prices[{i}].provider")
+        _require("provider", price.provider, providers, f"offers.prices[{i}].provider")
         if (price.provider, price.instance_type) not in pairs:
             names = {name for provider, name in pairs if provider == price.provider}
             raise UnknownName("instance type", price.instance_type, names, field=f"offers.prices[{i}].instance_type")

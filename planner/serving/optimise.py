@@ -8,7 +8,8 @@ from planner.decompose import is_worthwhile, solve_decomposed
 from planner.serving.dominance import without_dominated
 from planner.serving.model import formulate
 from planner.serving.problem import Answer, Problem
-from planner.solver import Solution, solve
+from planner.sift import solve_sifted
+from planner.solver import Solution
 from planner.types import SolveOptions
 
 
@@ -27,6 +28,6 @@ def optimise(problem: Problem, options: SolveOptions) -> Optimum:
     """
     formulation = formulate(without_dominated(problem))
     decomposable = not problem.goodput and is_worthwhile(formulation.program)
-    solution = (solve_decomposed if decomposable else solve)(formulation.program, options)
+    solution = (solve_decomposed if decomposable else solve_sifted)(formulation.program, options)
     answer = formulation.answer(solution.values) if solution.values is not None else None
     return Optimum(solution, answer)

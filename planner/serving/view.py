@@ -138,7 +138,9 @@ def _limits(plan: ServingPlan) -> Table:
 
 def _without_mix(plan: ServingPlan) -> View:
     fixes = Table(
-        title="Any one of these changes would fix it",
+        title="Any one of these changes would fix it"
+        if len(plan.conflicts) == 1
+        else "These changes would fix it, one for each conflict",
         columns=("limit", "now", "needed", "why"),
         rows=tuple(
             (r.limit, f"{r.current:,.6g}", f"{r.needed:,.6g}", r.detail)
@@ -150,5 +152,6 @@ def _without_mix(plan: ServingPlan) -> View:
     return View(
         headline=f"{plan.spec.name}: {reason}",
         tables=(fixes,) if fixes.rows else (),
-        notes=tuple(conflict.detail for conflict in plan.conflicts),
+        notes=tuple(conflict.detail for conflict in plan.conflicts)
+        or ("Whether there is one is not known: give it longer with --time-limit.",),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from planner.program import Floats, Ints
+from planner.program import Bools, Floats, Ints
 from planner.serving.explain import explain
 from planner.serving.offers import Offer
 from planner.serving.optimise import Optimum
@@ -34,7 +34,7 @@ def write_plan(
     allocation, routing = [], []
     usd_per_gpu_hour = _usd_per_used_gpu(question, answer)
     for s in range(len(problem.services)):
-        share = _clean(answer.share[s], answer.scale)
+        share = _clean(answer.share[s], answer.scale, answer.replicas[s].sum(axis=1) > 0)
         allocation += _allocations(question, answer, s, share, usd_per_gpu_hour)
         routing += _routes(question, answer, s, share)
     plan = ServingPlan(
@@ -67,10 +67,10 @@ def _nothing_rented(answer: Answer) -> Answer:
     )  # fmt: skip
 
 
-def _clean(share: Floats, scale: float) -> Floats:
-    """[P, B] shares of each bucket that sum to 1 exactly, without solver noise."""
+def _clean(share: Floats, scale: float, running: Bools) -> Floats:
+    """[P, B] shares of each bucket that sum to 1 exactly, without solver noise: tiny, or on pools [P] not running."""
     share = share / (scale or 1.0)
-    share = np.where(share > _NOTHING, share, 0.0)
+    share = np.where((share > _NOTHING) & running[:, None], share, 0.0)
     total = share.sum(axis=0)
     return np.asarray(np.divide(share, total, out=np.zeros_like(share), where=total > 0))
 
