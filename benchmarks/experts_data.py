@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -46,6 +46,3 @@ def verdict(name: str, value: float, bar: float, *, at_least: bool = True) -> No
     met = value >= bar if at_least else value <= bar
     sign = "≥" if at_least else "≤"
     print(f"{'met ' if met else 'MISS'}  {name}: {value:.4f} (bar {sign} {bar:g})")
-
-
-Place = Callable[[Floats], Ints]

@@ -38,9 +38,15 @@ def main() -> None:
                 np.einsum("le,leg->", own[0], weighted * away) / own[0].sum(), balancedness(own, even_share(greedy))[0],
             ))  # fmt: skip
             even, off, best, off_best, eplb = rows[-1]
-            print(f"  {name:24} even {even:.4f} ({off:.1%} off home)  weighted {best:.4f} ({off_best:.1%})  EPLB {eplb:.4f}")
+            print(
+                f"  {name:24} even {even:.4f} ({off:.1%} off home)  weighted {best:.4f} ({off_best:.1%})  "
+                f"EPLB {eplb:.4f}"
+            )
         mean, worst = np.mean(rows, axis=0), np.min(rows, axis=0)
-        print(f"{gpus} GPUs, {slots} slots: {np.mean(times):.1f} CPU s each; worst even {worst[0]:.4f}, weighted {worst[2]:.4f}")
+        print(
+            f"{gpus} GPUs, {slots} slots: {np.mean(times):.1f} CPU s each; "
+            f"worst even {worst[0]:.4f}, weighted {worst[2]:.4f}"
+        )
         verdict(f"group-local {gpus}/{slots}, mean", mean[0], even_bar)
         verdict(f"with weights {gpus}/{slots}, mean", mean[2], weighted_bar)
         verdict(f"off home {gpus}/{slots}, largest", float(np.max(rows, axis=0)[1]), cap, at_least=False)

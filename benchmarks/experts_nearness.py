@@ -14,7 +14,7 @@ from planner.experts.advice import hops_curve
 from planner.experts.balance import balance
 from planner.experts.clock import Clock
 from planner.experts.eplb import default_placement
-from planner.experts.holdout import _hops_of
+from planner.experts.holdout import hops_of_tokens
 from planner.experts.measure import gpu_loads, measure
 from planner.experts.near import place_near
 from planner.experts.place import place
@@ -49,7 +49,10 @@ def mixtral() -> None:
             spec = ExpertsSpec(topology=topology, trace=trace[order[:num_fitted]], num_experts=8)
             placed = place(spec, problem_of(spec), SolveOptions(), Clock(60))
             unseen = trace[order[num_fitted:]][:, :, 0]
-            changes.append(_hops_of(unseen, even_share(placed.held), 1).mean() / _hops_of(unseen, default, 1).mean() - 1)
+            changes.append(
+                hops_of_tokens(unseen, even_share(placed.held), 1).mean() / hops_of_tokens(unseen, default, 1).mean()
+                - 1
+            )
         kept = sum(change == 0 for change in changes)
         print(f"  fitted on {num_fitted} tokens, judged on the others: hops {np.mean(changes):+.1%} on average, worst "
               f"{max(changes):+.1%}; kept the default {kept} of {len(changes)} times")  # fmt: skip
@@ -73,7 +76,8 @@ def synthetic() -> None:
         share = even_share(near.held)
         after = measure(problem, share)
         excess = (gpu_loads(problem.load, share)[0].max(axis=1) / best.hottest - 1).max()
-        print(f"\n58 × 256, {clusters} clusters, affinity {strength:.0%}: {before.cross_node_hops:.2f} node hops when balanced, "
+        print(f"\n58 × 256, {clusters} clusters, affinity {strength:.0%}: "
+              f"{before.cross_node_hops:.2f} node hops when balanced, "
               f"{after.cross_node_hops:.2f} now; hottest GPU at most {excess:.1%} above the best")  # fmt: skip
         verdict("fewer node hops under a 5% load cap", 1 - after.cross_node_hops / before.cross_node_hops, 0.16)
         verdict("CPU seconds", seconds[0], 10, at_least=False)

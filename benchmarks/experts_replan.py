@@ -28,7 +28,10 @@ def main() -> None:
     fresh = [num_moves(greedy[j], greedy[i]).mean() for i, j in pairs]
     renamed = [num_moves(relabelled(greedy[j], greedy[i], NODES), greedy[i]).mean() for i, j in pairs[::6]]
     stay = [balancedness(load[j : j + 1], even_share(plans[i]))[0] for i, j in pairs]
-    print(f"a fresh EPLB plan moves {np.mean(fresh):.0f} of {SLOTS} slots per layer, {np.mean(renamed):.0f} with GPUs renamed")
+    print(
+        f"a fresh EPLB plan moves {np.mean(fresh):.0f} of {SLOTS} slots per layer, "
+        f"{np.mean(renamed):.0f} with GPUs renamed"
+    )
     print(f"moving nothing: balancedness {np.mean(stay):.4f} (worst {min(stay):.4f})")
     for budget, bar in BARS.items():
         reached, times, used = [], [], []
@@ -38,7 +41,9 @@ def main() -> None:
             reached.append(balancedness(load[j : j + 1], even_share(held))[0])
             used.append(num_moves(held, plans[i]).max())
         print(f"at most {max(used)} moves: worst pair {min(reached):.4f}; {np.mean(times):.2f} CPU s each")
-        verdict(f"balancedness after ≤ {budget} moves per layer, mean of {len(pairs)} pairs", float(np.mean(reached)), bar)
+        verdict(
+            f"balancedness after ≤ {budget} moves per layer, mean of {len(pairs)} pairs", float(np.mean(reached)), bar
+        )
 
 
 if __name__ == "__main__":

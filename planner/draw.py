@@ -8,7 +8,7 @@ from rich.text import Text
 
 from planner.types import Table, View
 
-_CONTROLS = {code: "\N{REPLACEMENT CHARACTER}" for code in (*range(32), *range(127, 160))}
+_CONTROLS = dict.fromkeys((*range(32), *range(127, 160)), "\N{REPLACEMENT CHARACTER}")
 """Names come from files: none of them may move the cursor or colour the terminal."""
 
 

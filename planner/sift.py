@@ -26,7 +26,7 @@ from planner.program import SHARED, Bools, Floats, Ints, Program
 from planner.solver import Solution, relative_gap, solve
 from planner.types import SolveOptions
 
-_WORTHWHILE = 6_000
+_WORTHWHILE = 1_200
 """Columns from which a second, smaller solve pays."""
 _SPREAD = 1.5
 """Shares up to 1 + _SPREAD/√N times as dear as the cheapest of their demand stay, where N counts of room are needed:

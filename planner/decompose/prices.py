@@ -21,8 +21,9 @@ from planner.solver import Solution, solve
 from planner.types import SolveOptions
 
 _THREADS = 2
-_MAX_NODES = 5_000
-_FIRST_RADIUS = 0.1
+_MAX_NODES = 300
+THOROUGH_NODES = 5_000
+_FIRST_RADIUS = 0.02
 """Half width of the trust region, in typical costs of a unit of each row."""
 
 
@@ -34,8 +35,13 @@ class Bound:
     prices: Floats
 
 
-def price(pool: Pool, prices: Floats, options: SolveOptions, gap: float, until: float) -> tuple[Bound, int]:
-    """The bound that ``prices`` prove, and how many new proposals were found on the way."""
+def price(
+    pool: Pool, prices: Floats, options: SolveOptions, gap: float, until: float, *, max_nodes: int = _MAX_NODES
+) -> tuple[Bound, int]:
+    """The bound that ``prices`` prove, and how many new proposals were found on the way.
+
+    Blocks are solved to ``gap`` or ``max_nodes``: what they prove by then counts.
+    """
     parts = pool.parts
 
     def answer(k: int) -> Solution:
@@ -43,7 +49,7 @@ def price(pool: Pool, prices: Floats, options: SolveOptions, gap: float, until: 
         limit = options.model_copy(update={"gap": gap, "time_limit_s": max(until - time.perf_counter(), 0.05)})
         cost = block.program.cost - prices @ block.coupling
         start = min(pool.values[k], key=lambda values: float(cost @ values), default=None)
-        return solve(replace(block.program, cost=cost), limit, start=start, max_nodes=_MAX_NODES)
+        return solve(replace(block.program, cost=cost), limit, start=start, max_nodes=max_nodes)
 
     with ThreadPoolExecutor(_THREADS) as threads:
         solutions = list(threads.map(answer, range(len(parts.blocks))))

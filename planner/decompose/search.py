@@ -12,7 +12,7 @@ import numpy as np
 from planner.decompose.answers import Answer, Searcher
 from planner.decompose.parts import Parts, split
 from planner.decompose.pool import Pool
-from planner.decompose.prices import Bound, converge
+from planner.decompose.prices import THOROUGH_NODES, Bound, converge, price
 from planner.program import SHARED, Program
 from planner.solver import Solution, relative_gap, solve
 from planner.types import Outcome, SolveOptions
@@ -21,6 +21,8 @@ _PRICING_SHARE = 0.4
 """Of the time limit, at most this for the bound."""
 _REPAIR_SHARE = 0.6
 """When this much of the time is gone and coupling rows are still broken, tree search on the whole takes over."""
+_SEARCH_SHARE = 0.85
+"""When this much of the time is gone, the rest goes into a sharper bound at the best prices."""
 _LOOSEST_PRICING_GAP = 2e-4
 
 
@@ -44,13 +46,16 @@ def solve_decomposed(program: Program, options: SolveOptions) -> Solution:
     bound, answer, parts = None, None, split(program)
     if relaxed.row_duals is not None:
         pool = Pool(parts)
-        gap = max(0.2 * options.gap, _LOOSEST_PRICING_GAP)
+        gap = max(0.3 * options.gap, _LOOSEST_PRICING_GAP)
         prices = relaxed.row_duals[parts.rows]
         bound = converge(pool, prices, options, gap, started + _PRICING_SHARE * options.time_limit_s)
         if bound.value == np.inf:
             return Solution("infeasible", None, None, None, None, time.perf_counter() - started)
         if np.isfinite(bound.value) and all(pool.values):
             answer = _search(pool, bound, options, started)
+            if answer is not None and answer.holds and _solution(parts, answer, bound, options).outcome != "optimal":
+                sharper, _ = price(pool, bound.prices, options, 0.1 * gap, until, max_nodes=THOROUGH_NODES)
+                bound = max(bound, sharper, key=lambda b: b.value)
     best = _solution(parts, answer, bound, options)
     remaining = until - time.perf_counter()
     if best.outcome != "optimal" and remaining > 0:
@@ -63,7 +68,7 @@ def _search(pool: Pool, bound: Bound, options: SolveOptions, started: float) -> 
     parts = pool.parts
     target = bound.value / (1 - options.gap) if bound.value > 0 and options.gap < 1 else bound.value
     penalty = 5 * (parts.unit_price + np.abs(bound.prices))
-    end = started + options.time_limit_s
+    end = started + _SEARCH_SHARE * options.time_limit_s
     searcher = Searcher(pool, penalty, target, options, until=started + _REPAIR_SHARE * options.time_limit_s)
     best = _cheaper(searcher.first(), searcher.chosen())
     for groups, narrow in _neighbourhoods(len(parts.blocks), options.seed):

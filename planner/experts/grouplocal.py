@@ -99,7 +99,7 @@ def place_group_local(
             break
         cap = even_cap(off_home, max_off_home)
         for i in np.flatnonzero(off_home > cap).tolist():
-            held[i] = _first_guess(mean[i], home[i], num_gpus, num_nodes, num_slots, cap)
+            held[i] = _guess_under(cap, mean[i], home[i], away[i], num_slots)
             off_home[i] = _refine(load[:, i], mean[i], held[i], away[i], cap, clock)
     return GroupLocal(held, home, off_home)
 
@@ -112,6 +112,21 @@ def home_nodes(load: Floats, num_nodes: int, num_groups: int) -> Ints:
     node = np.empty((num_layers, num_groups), dtype=np.int64)
     np.put_along_axis(node, groups, np.arange(num_groups)[None] // (num_groups // num_nodes), axis=1)
     return np.repeat(node, num_experts // num_groups, axis=1)
+
+
+def _guess_under(cap: float, load: Floats, home: Ints, away: Bools, num_slots: int) -> Ints:
+    """[E, G] a first guess that serves at most ``cap`` of the tokens off home.
+
+    The guess counts with copies that it later leaves out, so it can miss the cap it is given: aim lower until it holds.
+    """
+    num_gpus = away.shape[1]
+    num_nodes = int(home.max()) + 1
+    rules = HomeRules(load / load.sum(), away, cap)
+    for aim in (1.0, 0.9, 0.7, 0.5, 0.25):
+        guess = _first_guess(load, home, num_gpus, num_nodes, num_slots, cap * aim)
+        if rules.spent(guess) <= cap:
+            return guess
+    return _first_guess(load, home, num_gpus, num_nodes, num_slots, 0.0)
 
 
 def _first_guess(load: Floats, home: Ints, num_gpus: int, num_nodes: int, num_slots: int, cap: float) -> Ints:

@@ -57,15 +57,15 @@ def cross_validate(
         routes = counts / np.maximum(counts.sum(axis=(1, 2), keepdims=True), 1.0)
         share = even_share(place(replace(problem, routes=routes)))
         unseen = trace[fold == i][:, :, 0]
-        fitted_hops[fold == i] = _hops_of(unseen, share, topology.nodes)
-        default_hops[fold == i] = _hops_of(unseen, default_share, topology.nodes)
+        fitted_hops[fold == i] = hops_of_tokens(unseen, share, topology.nodes)
+        default_hops[fold == i] = hops_of_tokens(unseen, default_share, topology.nodes)
     gain = default_hops - fitted_hops
     error = float(gain.std(ddof=1)) / num_tokens**0.5 if num_tokens > 1 else np.inf
     holds = num_tokens >= 2 * num_folds and float(gain.mean()) > CONFIDENCE * error
     return HoldOut(float(fitted_hops.mean()), float(default_hops.mean()), holds)
 
 
-def _hops_of(experts: Ints, share: Floats, num_nodes: int) -> Floats:
+def hops_of_tokens(experts: Ints, share: Floats, num_nodes: int) -> Floats:
     """[T] expected hops of each token along ``experts`` [T, L]: between nodes if there are several, else GPUs."""
     place = by_node(share, num_nodes) if num_nodes > 1 else share
     hops = np.zeros(len(experts))

@@ -19,6 +19,7 @@ class Measured:
     """Means over layers, and over workloads by weight."""
 
     balancedness: float
+    worst_balancedness: float  # of the workloads
     cross_gpu_hops: float
     cross_node_hops: float
     fan_out: float | None
@@ -27,8 +28,10 @@ class Measured:
 
 def measure(problem: Problem, share: Floats) -> Measured:
     """Everything there is to say of ``share`` [L, E, G]."""
+    balanced = balancedness(problem.load, share)
     return Measured(
-        balancedness=float(problem.weight @ balancedness(problem.load, share)),
+        balancedness=float(problem.weight @ balanced),
+        worst_balancedness=float(balanced.min()),
         cross_gpu_hops=hops(problem, share),
         cross_node_hops=hops(problem, by_node(share, problem.topology.nodes)),
         fan_out=None if problem.trace is None else fan_out(problem.trace, by_node(share, problem.topology.nodes)),

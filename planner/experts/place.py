@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from planner.experts import model
+from planner.experts import exhaust, model
 from planner.experts.advice import LOAD_EXCESSES
 from planner.experts.balance import Balanced, balance
 from planner.experts.clock import Clock
@@ -29,6 +29,14 @@ from planner.types import SolveOptions
 REDUNDANCY_HEADROOM = 1.2
 """Tokens off home, as a multiple of the share of redundant slots, when the spec names no cap: redundant copies are of
 hot experts, so they serve somewhat more than their share of tokens."""
+
+PROGRAM_LIMIT_S = 1.0
+"""Seconds per layer that the mixed-integer program may take."""
+
+WORTH_A_PROGRAM = 5e-3
+"""Excess over the bound from which the mixed-integer program is tried; less than that cannot be felt."""
+
+ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -68,7 +76,8 @@ def objective_of(spec: ExpertsSpec) -> str:
     if spec.objective is not None:
         return spec.objective
     routed = spec.trace is not None or spec.transitions is not None
-    return "hops" if routed and spec.groups is None and spec.max_moves is None else "balance"
+    free = spec.groups is None and spec.max_moves is None and spec.shape[0] > 1
+    return "hops" if routed and free else "balance"
 
 
 def _fresh(spec: ExpertsSpec, problem: Problem, options: SolveOptions, clock: Clock) -> Placed:
@@ -83,6 +92,11 @@ def _fresh(spec: ExpertsSpec, problem: Problem, options: SolveOptions, clock: Cl
     if spec.groups is not None:
         return _group_local(spec, problem, spec.groups, clock)
     topology = problem.topology
+    if len(problem.load) > 1 and spec.dispatch == "even":
+        best = balance(problem.mean_load, topology.gpus, topology.num_slots, seed=options.seed)
+        mean = held_of(best.expert, problem.num_experts, topology.gpus)
+        held = replan(problem.load, mean, topology.num_slots, clock)
+        return Placed(held, "local search over workloads", _balance_bound(problem))
     if len(problem.load) > 1:
         slots = place_robustly(
             problem.load, problem.weight, topology.gpus, topology.num_slots, seed=options.seed, clock=clock
@@ -96,30 +110,41 @@ def _balanced(problem: Problem, options: SolveOptions, clock: Clock) -> Placed:
     best = balance(problem.load[0], topology.gpus, topology.num_slots, seed=options.seed)
     held = held_of(best.expert, problem.num_experts, topology.gpus)
     method, bound = "water-filling, packing, swaps", best.bound.copy()
-    if model.is_small(problem.num_experts, topology.gpus, topology.num_slots):
-        method = _prove(problem, best, held, bound, options, clock) or method
+    if exhaust.is_small(problem.num_experts, topology.gpus, topology.num_slots):
+        method = _enumerate(problem, best, held, bound, clock) or method
+    elif model.is_small(problem.num_experts, topology.gpus, topology.num_slots):
+        method = _solve_program(problem, best, held, bound, options, clock) or method
     return Placed(held, method, float((1 / bound).mean()))
 
 
-def _prove(
+def _enumerate(problem: Problem, best: Balanced, held: Ints, bound: Floats, clock: Clock) -> str | None:
+    """Prove or improve, in place, the layers that are above their bound; returns the method's name if any were."""
+    open_layers = np.flatnonzero(best.hottest > bound * (1 + ROUNDING))
+    for layer in open_layers.tolist():
+        held[layer], proven = exhaust.best_layer(problem.load[0, layer], held[layer], clock)
+        if proven:
+            bound[layer] = ((problem.load[0, layer] / held[layer].sum(axis=1)) @ held[layer]).max()
+    return "enumeration" if open_layers.size else None
+
+
+def _solve_program(
     problem: Problem, best: Balanced, held: Ints, bound: Floats, options: SolveOptions, clock: Clock
 ) -> str | None:
-    """Solve the layers that are not proven exactly, in place; returns the name of the method if any was."""
+    """The same by mixed-integer program, for layers well above their bound."""
     method = None
-    open_layers = np.flatnonzero(best.hottest > bound * (1 + 1e-9))
-    for done, layer in enumerate(open_layers):
-        budget = clock.left_s / (open_layers.size - done)
-        if budget < 0.05:
+    for layer in np.flatnonzero(best.hottest > bound * (1 + max(options.gap, WORTH_A_PROGRAM))).tolist():
+        budget = min(clock.left_s, PROGRAM_LIMIT_S)
+        if budget < PROGRAM_LIMIT_S / 20:
             break
         exact = model.solve_layer(
             problem.load[:, layer], np.ones(1), problem.topology.gpus, problem.topology.num_slots,
-            SolveOptions(time_limit_s=budget, seed=options.seed, gap=1e-9),
+            SolveOptions(time_limit_s=budget, seed=options.seed, gap=options.gap),
         )  # fmt: skip
         if exact is None:
             continue
         method = "mixed-integer program"
         bound[layer] = max(bound[layer], exact.bound)
-        if exact.hottest < best.hottest[layer] - 1e-9:
+        if exact.hottest < best.hottest[layer] - ROUNDING:
             held[layer] = exact.held
     return method
 

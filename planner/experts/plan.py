@@ -80,6 +80,7 @@ class ExpertsPlan(Plan):
     hops_measured: bool = Field(default=False, description="hops from routing data; else layers taken as independent")
     balancedness_dispatched: float | None = Field(default=None, description="with the weights in dispatch")
     off_home_share: float | None = Field(default=None, description="tokens served off their group's home node")
+    off_home_share_dispatched: float | None = Field(default=None, description="the same with the weights in dispatch")
     home_nodes: tuple[tuple[int, ...], ...] = Field(default=(), description="[layer][group] home node")
     hottest_gpu_cap: tuple[float, ...] = Field(
         default=(), description="per layer with load: the hottest GPU allowed by max_load_excess, in mean GPU loads"

@@ -14,6 +14,9 @@ from planner.experts.clock import Clock
 from planner.experts.search import Layer, improve
 from planner.program import Floats, Ints
 
+POWERS = ((4, 24), (8, 24), (12, 48))
+"""Searches tried per layer, by how much more hot GPUs count than warm ones; which is best differs by layer."""
+
 
 @dataclass(frozen=True)
 class MoveBudget:
@@ -55,9 +58,10 @@ def replan(load: Floats, start: Ints, max_moves: int, clock: Clock) -> Ints:
     for i in range(len(start)):
         if clock.is_over():
             break
-        layer = Layer(load[:, i], start[i].copy())
-        improve(layer, MoveBudget(start[i], max_moves))
-        held[i] = layer.held
+        tries = [Layer(load[:, i], start[i].copy()) for _ in POWERS]
+        for layer, powers in zip(tries, POWERS, strict=True):
+            improve(layer, MoveBudget(start[i], max_moves), powers=powers)
+        held[i] = min(tries, key=lambda layer: layer.hottest).held
     return held
 
 

@@ -61,7 +61,9 @@ def _objective(spec: ExpertsSpec, problem: Problem, measured: Measured) -> float
         return measured.cross_node_hops if problem.topology.nodes > 1 else measured.cross_gpu_hops
     if objective == "fan_out":
         return measured.fan_out or 0.0
-    return measured.seconds if objective == "time" else measured.balancedness
+    if objective == "time":
+        return measured.seconds
+    return measured.worst_balancedness if spec.over_workloads == "worst" else measured.balancedness
 
 
 def _metrics(measured: Measured) -> Metrics:
@@ -91,14 +93,15 @@ def _replicas(slots: Ints, problem: Problem) -> Ints:
 
 
 def _dispatch(spec: ExpertsSpec, problem: Problem, placed: Placed) -> Floats | None:
-    """[L, E, G] shares from the linear program, where weights were asked for or several workloads need them."""
-    wanted = spec.dispatch or ("weighted" if len(problem.load) > 1 else "even")
+    """[L, E, G] shares from the linear program, where weights were asked for, or groups or several workloads need them."""
+    wanted = spec.dispatch or ("weighted" if len(problem.load) > 1 or spec.groups is not None else "even")
     if wanted == "even":
         return None
+    worst = spec.over_workloads == "worst"
     if placed.home is None:
-        return best_dispatch(problem.load, problem.weight, placed.held)
+        return best_dispatch(problem.load, problem.weight, placed.held, worst=worst)
     away = away_from(placed.home, problem.topology.gpus, problem.topology.nodes)
-    return best_dispatch_near_home(problem.load, problem.weight, placed.held, away, placed.off_home_cap)
+    return best_dispatch_near_home(problem.load, problem.weight, placed.held, away, placed.off_home_cap, worst=worst)
 
 
 def _served(spec: ExpertsSpec, problem: Problem, placed: Placed, share: Floats | None) -> dict[str, object]:
@@ -109,9 +112,10 @@ def _served(spec: ExpertsSpec, problem: Problem, placed: Placed, share: Floats |
         found["dispatch"] = _listed(problem, placed.held, share)
     if placed.home is not None and spec.groups is not None:
         away = away_from(placed.home, problem.topology.gpus, problem.topology.nodes)
-        served = even_share(placed.held) if share is None else share
-        tokens = np.einsum("le,leg->", problem.mean_load, served * away)
-        found["off_home_share"] = float(tokens / problem.mean_load.sum())
+        for name, served in (("off_home_share", even_share(placed.held)), ("off_home_share_dispatched", share)):
+            if served is not None:
+                tokens = np.einsum("le,leg->", problem.mean_load, served * away)
+                found[name] = float(tokens / problem.mean_load.sum())
         per_group = placed.home[:, :: problem.num_experts // spec.groups]
         every = np.zeros((problem.num_model_layers, spec.groups), dtype=np.int64)
         every[problem.layers] = per_group

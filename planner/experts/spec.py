@@ -110,6 +110,9 @@ class ExpertsSpec(Frozen):
     transitions: PackedArray | None = Field(default=None, description="tokens from expert to expert, [layers−1][E][E]")
     num_experts: Count | None = Field(default=None, description="needed only where a trace is all there is")
     objective: Objective | None = Field(default=None, description="hops where routing is known, else balance")
+    over_workloads: Literal["mean", "worst"] = Field(
+        default="mean", description="whether balance and dispatch weights answer for the mean or the worst workload"
+    )
     hops_top: Count = Field(default=1, description="how many of a token's experts, best first, count as hops")
     max_load_excess: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = Field(
         default=None, description="how much hotter than the best balance the hottest GPU may be, for other objectives"
@@ -120,7 +123,7 @@ class ExpertsSpec(Frozen):
     )
     dispatch: Literal["even", "weighted"] | None = Field(
         default=None,
-        description="tokens per copy: even, or weighted by linear programming; weighted for several workloads",
+        description="tokens per copy: even, or weighted by linear programming; weighted for several workloads or groups",
     )
     current: Current | None = None
     max_moves: Annotated[int, Field(ge=0, le=1_000_000)] | None = Field(
@@ -193,6 +196,8 @@ class ExpertsSpec(Frozen):
                 raise ValueError("transitions has negative counts; they are numbers of tokens")
         if self.objective == "hops" and self.trace is None and self.transitions is None:
             raise ValueError("objective hops needs routing: give a trace or transitions, or ask for objective: balance")
+        if self.objective == "hops" and self.shape[0] < 2:
+            raise ValueError("objective hops needs at least two layers; ask for objective: balance")
 
     def _check_room(self) -> None:
         num_experts = self.shape[1]

@@ -40,7 +40,9 @@ def _facts(plan: ExpertsPlan) -> list[tuple[str, str]]:
     if plan.node_fan_out is not None and plan.spec.topology.nodes > 1:
         facts.append(("nodes per token and layer", f"{plan.node_fan_out:.3f}"))
     if plan.off_home_share is not None:
-        facts.append(("served off the home node", f"{plan.off_home_share:.1%} of tokens"))
+        dispatched = plan.off_home_share_dispatched
+        weighted = "" if dispatched is None else f", {dispatched:.1%} with dispatch weights"
+        facts.append(("served off the home node", f"{plan.off_home_share:.1%} of tokens{weighted}"))
     if plan.moves_per_layer:
         mean = sum(plan.moves_per_layer) / len(plan.moves_per_layer)
         size = "" if plan.moved_gib is None else f", {plan.moved_gib:,.1f} GiB in all"

@@ -263,7 +263,7 @@ def _places(plan: ServingPlan, facts: Facts, names: KnownNames) -> Iterator[Viol
         for d in wanted.discounts:
             fields = ((d.provider, rental.provider), (d.region, rental.region), (d.gpu, rental.gpu),
                       (d.instance_type, rental.instance_type), (d.market, rental.market))  # fmt: skip
-            if all(rule in (None, value) for rule, value in fields):
+            if key not in own and all(rule in (None, value) for rule, value in fields):
                 price *= 1 - d.fraction
         if _differs(price, rental.usd_per_instance_hour):
             yield _broken("price", f"{place} costs {price:g} $/h, not {rental.usd_per_instance_hour:g}")

@@ -76,12 +76,18 @@ def _nearest_slo(service: Service, s: int, labels: list[str], pools: list[dict[s
             best = np.minimum(best, np.where(np.all(meets, axis=0) if meets else True, latency[name], np.inf))
         nearest = float(best.max())
         if np.isfinite(nearest) and nearest > limit:
-            needed = math.ceil(nearest * 1.001)  # a replica at its very fastest serves next to nothing
+            needed = _just_above(nearest)
             relaxations.append(Relaxation(
                 limit=f"services[{s}].slo.{name}", current=limit, needed=needed,
                 detail=f"the fastest GPU on offer needs {nearest:,.4g} ms for {labels[int(best.argmax())]}",
             ))  # fmt: skip
     return tuple(relaxations)
+
+
+def _just_above(latency_ms: float) -> float:
+    """A latency limit with four digits that leaves some room: a replica at its very fastest serves next to nothing."""
+    digit = 10.0 ** (math.floor(math.log10(latency_ms)) - 3)
+    return round(math.ceil(latency_ms * 1.001 / digit) * digit, 6)
 
 
 def _nearest_together(service: Service, pools: list[dict[str, Floats]]) -> str:
@@ -94,7 +100,7 @@ def _nearest_together(service: Service, pools: list[dict[str, Floats]]) -> str:
     nearest = min(needed, key=lambda pool: max(pool[name] / limits[name] for name in limits))
     if all(nearest[name] <= limits[name] for name in limits):
         return ""  # not the SLO is in the way
-    wanted = ", ".join(f"{name}: {math.ceil(max(nearest[name] * 1.001, limits[name]))}" for name in limits)
+    wanted = ", ".join(f"{name}: {max(_just_above(nearest[name]), limits[name]):g}" for name in limits)
     return f"; no change of one latency alone would do, but together these would: {wanted}"
 
 

@@ -70,7 +70,8 @@ def rentable(spec: ServingSpec, facts: Facts, names: KnownNames) -> tuple[Offer,
             or market not in wanted.markets
         ):
             continue
-        offers.append(_offer(spec, facts, names, instance, region, market, usd_per_hour))
+        is_own = (provider, name, region, market) in own
+        offers.append(_offer(spec, facts, names, instance, region, market, usd_per_hour, own=is_own))
     if not offers and any(service.units is None for service in spec.services):
         raise InvalidInput(
             "nothing is left to rent after the filters on providers, regions, GPUs, instance types and markets",
@@ -104,7 +105,7 @@ def _prices(
 
 def _offer(
     spec: ServingSpec, facts: Facts, names: KnownNames, instance: InstanceType, region: str, market: Market,
-    usd_per_hour: float,
+    usd_per_hour: float, *, own: bool,
 ) -> Offer:  # fmt: skip
     grid = {(g.provider, g.region): g.g_co2_per_kwh for g in facts.grid}
     idle_w = (names.gpu_type(instance.gpu).idle_w + spec.host_w_per_gpu) * instance.num_gpus
@@ -112,6 +113,8 @@ def _offer(
         instance.provider, instance.name, region, market, instance.gpu, instance.num_gpus, usd_per_hour, idle_w,
         grid.get((instance.provider, region)),
     )  # fmt: skip
+    if own:
+        return offer  # negotiated already
     for discount in spec.offers.discounts:
         if offer.matches(discount):
             usd_per_hour *= 1 - discount.fraction

@@ -235,7 +235,7 @@ class Discount(Frozen):
 
 
 class OwnPrice(Frozen):
-    """A price of one's own for an instance type, in place of the list price."""
+    """A price of one's own for an instance type, in place of the list price; discounts do not apply to it."""
 
     provider: Name
     instance_type: Name

@@ -28,7 +28,7 @@ def write_plan(
         answer = _nothing_rented(answer)  # not even all sizes can be served within the limits: a part is of no use
     demand = float(sum(service.rate.sum() for service in problem.services))
     sign = -demand if problem.goodput else 1.0
-    objective = None if solution.objective is None else solution.objective * sign
+    objective = None if solution.objective is None else solution.objective * sign + 0.0  # no −0.0
     usd_per_hour = float(answer.instances @ problem.offers.usd_per_hour)
     watts, grams = _power(question, answer)
     allocation, routing = [], []

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import ctypes
 import subprocess
 import sys
 import textwrap
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 from planner.program import Program, ProgramBuilder
+from planner.quiet import quiet_stdout
 from planner.solver import relative_gap, solve, write_lp
 from planner.types import SolveOptions
 
@@ -101,6 +103,16 @@ def test_relative_gap() -> None:
     assert relative_gap(None, 1.0) is None
     assert relative_gap(0.0, 0.0) == 0.0
     assert relative_gap(10.0, 9.0) == pytest.approx(0.1)
+
+
+def test_what_the_solver_prints_stays_out_of_stdout(capfd: pytest.CaptureFixture[str]) -> None:
+    libc = ctypes.CDLL(None)
+    with quiet_stdout():
+        libc.puts(b"chatter of a C library")
+        with quiet_stdout():  # another thread
+            libc.puts(b"more of it")
+    print("ours")
+    assert capfd.readouterr().out == "ours\n"
 
 
 def test_write_lp(tmp_path) -> None:

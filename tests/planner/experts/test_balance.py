@@ -53,7 +53,9 @@ def coolest_hottest(load: np.ndarray, num_gpus: int, num_slots: int) -> float:
     return best
 
 
-@pytest.mark.parametrize(("experts", "gpus", "slots"), [(4, 2, 4), (4, 2, 6), (5, 3, 6), (6, 3, 6), (8, 4, 8), (6, 4, 8)])
+@pytest.mark.parametrize(
+    ("experts", "gpus", "slots"), [(4, 2, 4), (4, 2, 6), (5, 3, 6), (6, 3, 6), (8, 4, 8), (6, 4, 8)]
+)
 def test_equals_brute_force_on_small_cases(plan_of, experts, gpus, slots):
     rng = np.random.default_rng(experts * slots)
     counts = rng.gamma(0.7, 1000, (4, experts)).astype(int) + 1

@@ -93,7 +93,7 @@ def test_group_local_beats_the_hierarchical_greedy(plan_of):
     counts = np.random.default_rng(0).gamma(0.6, 1000, (3, 32)).astype(int) + 1
     fields = {"topology": {"gpus": 8, "nodes": 4, "slots_per_gpu": 5}, "workloads": [{"counts": counts.tolist()}],
               "groups": 8}  # fmt: skip
-    even, weighted = plan_of(**fields), plan_of(**fields, dispatch="weighted")
+    even, weighted = plan_of(**fields, dispatch="even"), plan_of(**fields)
     assert even.balancedness > even.baselines["greedy"].balancedness + 0.05
     assert weighted.balancedness_dispatched >= even.balancedness - 1e-9
     assert even.off_home_share <= 1.2 * 8 / 40
@@ -133,7 +133,8 @@ def test_robust_placement_holds_up_better_than_the_mean():
         robust = held_of(place_robustly(seen, np.full(6, 1 / 6), 8, 40, seed=0, clock=Clock(30)), 32, 8)
         mean = held_of(greedy_global(seen.mean(axis=0), 8, 40), 32, 8)
         ours, theirs = (
-            balancedness(load[i : i + 1], best_dispatch(load[i : i + 1], np.ones(1), held))[0] for held in (robust, mean)
+            balancedness(load[i : i + 1], best_dispatch(load[i : i + 1], np.ones(1), held))[0]
+            for held in (robust, mean)
         )
         gains.append(ours - theirs)
     assert np.mean(gains) > 0.01
@@ -149,3 +150,22 @@ def test_several_workloads_get_weights(plan_of, skewed):
     assert plan.balancedness_dispatched > 0.9
     assert len(plan.dispatch) == 3
     assert all(w.balancedness_best_dispatch >= w.balancedness_dispatched - 1e-6 for w in plan.workloads)
+
+
+def test_worst_workload_counts_where_it_is_asked_for(plan_of, skewed):
+    other = skewed[:, ::-1]
+    workloads = [{"name": "a", "counts": skewed.tolist(), "weight": 9}, {"name": "b", "counts": other.tolist()}]
+    fields = {"topology": {"gpus": 4, "slots_per_gpu": 5}, "workloads": workloads}
+    mean, worst = plan_of(**fields), plan_of(**fields, over_workloads="worst")
+    assert worst.objective == min(w.balancedness for w in worst.workloads)
+    served = [min(w.balancedness_dispatched for w in plan.workloads) for plan in (mean, worst)]
+    assert served[1] >= served[0] - 1e-6
+
+
+def test_even_dispatch_over_workloads_is_planned_for(plan_of, skewed):
+    noisy = np.random.default_rng(0).poisson(skewed // 2 + 20)
+    workloads = [{"name": "a", "counts": skewed.tolist()}, {"name": "b", "counts": noisy.tolist()}]
+    fields = {"topology": {"gpus": 4, "slots_per_gpu": 5}, "workloads": workloads}
+    even = plan_of(**fields, dispatch="even")
+    assert even.dispatch == ()
+    assert even.balancedness >= plan_of(**fields).balancedness

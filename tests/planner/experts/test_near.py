@@ -58,9 +58,7 @@ def test_exact_chain_equals_brute_force():
 @pytest.mark.parametrize(("experts", "gpus"), [(6, 3), (8, 4), (8, 2)])
 def test_plan_is_optimal_on_small_cases(plan_of, experts, gpus):
     trace = routed(4, experts, 2000, seed=experts)
-    plan = plan_of(
-        topology={"gpus": gpus, "slots_per_gpu": experts // gpus}, trace=trace.tolist(), num_experts=experts
-    )
+    plan = plan_of(topology={"gpus": gpus, "slots_per_gpu": experts // gpus}, trace=trace.tolist(), num_experts=experts)
     assert plan.outcome == "optimal"
     assert plan.method == "exact chain of partitions"
     assert plan.objective == plan.cross_gpu_hops_per_token
