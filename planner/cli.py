@@ -106,14 +106,14 @@ def _plan(
     json_output: bool,
 ) -> None:  # fmt: skip
     from planner.registry import planner_for
-    from planner.service import make_plan
+    from planner.service import answer, keep
 
     planner = planner_for(kind)
     engine = command.open_store(database)
     with command.working("reading the request"):
         spec = planner.load(files, extra)
     with command.working("planning"):
-        plan = make_plan(kind, spec, engine, options)
+        plan = answer(kind, spec, engine, options)
     if out is not None:
         command.write_whole(out, plan.model_dump_json(indent=2) + "\n")
     if json_output:
@@ -122,6 +122,7 @@ def _plan(
         from planner.draw import draw
 
         draw(planner.view(plan), command.out())
+    keep(plan, spec, engine)  # last: a store that cannot be written must not cost a finished plan
     raise typer.Exit(EXIT_CODES[plan.outcome])
 
 

@@ -17,14 +17,32 @@ if TYPE_CHECKING:
 def make_plan(kind: str, spec: Frozen, engine: Engine, options: SolveOptions) -> Plan:
     """Solve ``spec``, check the answer independently, save both, and return the plan with its check.
 
+    Raises what ``answer`` and ``keep`` raise.
+    """
+    plan = answer(kind, spec, engine, options)
+    keep(plan, spec, engine)
+    return plan
+
+
+def keep(plan: Plan, spec: Frozen, engine: Engine) -> str:
+    """Save a plan beside its spec; its id. ``StoreError`` where the store cannot be written."""
+    from planner import store
+
+    return store.save(
+        engine, kind_of(plan), spec.model_dump_json(), plan.model_dump_json(), getattr(spec, "name", None)
+    )
+
+
+def answer(kind: str, spec: Frozen, engine: Engine, options: SolveOptions) -> Plan:
+    """Solve ``spec`` from what the store knows and check the answer independently.
+
     Raises
     ------
     FailedCheck
-        The check rejects the plan: a defect. The plan is not saved.
+        The check rejects the plan: a defect.
     InvalidInput, UnknownName, MissingProfile, StoreError
         As the planner and the store say.
     """
-    from planner import store
     from profiles.store import snapshot
 
     planner = planner_for(kind)
@@ -34,7 +52,6 @@ def make_plan(kind: str, spec: Frozen, engine: Engine, options: SolveOptions) ->
     if plan.check is not None and not plan.check.passed:
         listing = "".join(f"\n  {v.constraint}: {v.detail}" for v in plan.check.violations[:20])
         raise FailedCheck(f"the {kind} plan breaks its own constraints; this is a defect in gpuplan:{listing}")
-    store.save(engine, kind, spec.model_dump_json(), plan.model_dump_json(), getattr(spec, "name", None))
     return plan
 
 

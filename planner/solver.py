@@ -22,7 +22,7 @@ SOLVER = "HiGHS"
 
 # HiGHS restarts and sub-MIP heuristics (RINS, RENS, reduced-cost fixing, feasibility jump) cost more than they find on
 # our programs, where few integers carry all the cost: without them the median solve takes half the time
-# (benchmarks/serving_against_melange.py). Trial branchings do not pay either. From a few thousand
+# (benchmarks/serving_against_melange.py). Few trial branchings suffice for the same reason. From a few thousand
 # columns on, rounding within a sub-MIP (RENS) pays: it halves the tree (benchmarks/serving_scale.py).
 _FAST = {
     "mip_heuristic_run_rins": False,
@@ -32,7 +32,7 @@ _FAST = {
     "mip_heuristic_effort": 0.01,
     "mip_allow_restart": False,
     "mip_detect_symmetry": False,
-    "mip_pscost_minreliable": 0,
+    "mip_pscost_minreliable": 1,
 }
 _LARGE = {"mip_heuristic_run_rens": True, "mip_heuristic_effort": 0.05}
 _LARGE_COLUMNS = 2_000

@@ -15,7 +15,8 @@ Objective:
     min Σ_o price_o y_o + Σ_po a_po n_po
 Constraints:
     demand      Σ_p x_pb = 1                                            for every b
-    capacity    Σ_b λ_b/(c_pb u_s) x_pb ≤ N_p − k_s z_p                 for every p (k_s spares)
+    capacity    Σ_b λ_b/(c_pb u_s) x_pb ≤ N_p − k_s z_p                 for every p (k_s spares); where the loads
+                sum to less than 1 they are scaled to 1, which leaves the same whole counts and a tighter relaxation
     packing     Σ_{p: g_p ≥ d} n_po g_p/d ≤ ⌊G_o/d⌋ y_o                 for every o and replica size d on it
     spot        Σ_{p spot} Σ_b λ_b x_pb ≤ f_s Σ_b λ_b
     caps        Σ_o w_o y_o ≤ limit;  budget, power alike;  Σ_t z_t ≤ types
@@ -40,6 +41,7 @@ from planner.program import Floats, Ints, Program, ProgramBuilder
 from planner.serving.problem import Answer, Problem, ServiceNumbers
 
 _MANY = 1e6  # replicas or instances: a bound where nothing tighter is known
+_LEAST_LOAD = 3e-6  # replicas
 
 Names = tuple[Ints, ...]
 """Per service, the column of every [pool, …] cell; −1 where there is none."""
@@ -112,7 +114,8 @@ def _service(builder: ProgramBuilder, service: ServiceNumbers, s: int, cost: Flo
     demand = builder.rows(f"demand_{s}", total, total, count=num_buckets)
     builder.entries(demand[buckets], x, 1.0)
     capacity = builder.rows(f"capacity_{s}", -np.inf, 0.0, count=num_pools)
-    builder.entries(capacity[pools], x, load[pools, buckets])
+    busy = load if unbounded else _tightened(load)
+    builder.entries(capacity[pools], x, busy[pools, buckets])
     builder.entries(capacity[host_pool], n, -1.0)
     if unbounded:
         builder.entries(demand, scale, -1.0)
@@ -134,10 +137,22 @@ def _service(builder: ProgramBuilder, service: ServiceNumbers, s: int, cost: Flo
     return share, counts
 
 
+def _tightened(load: Floats) -> Floats:
+    """[P, B] loads that allow the same whole counts, and fewer fractional ones.
+
+    A pool that less than one replica could serve whole needs one as soon as it serves anything: its loads may sum
+    to 1. And no load may drown in the solver's tolerance of 1e-6, or it would be served by nothing.
+    """
+    total = np.where(np.isfinite(load), load, 0.0).sum(axis=1)
+    small = (total > 0) & (total < 1)
+    scaled = load / np.where(small, total, 1.0)[:, None]
+    return np.asarray(np.where(scaled > 0, np.maximum(scaled, _LEAST_LOAD), 0.0))
+
+
 def _most_replicas(service: ServiceNumbers, load: Floats) -> Floats:
     """[P] more replicas of a pool than these can never help: enough for all traffic it can serve, spares included."""
     total = np.where(np.isfinite(load), load, 0.0).sum(axis=1)
-    needed = np.ceil(total - 1e-9) + service.spare_replicas
+    needed = np.maximum(np.ceil(total - 1e-9), total > 0) + service.spare_replicas
     return np.asarray(np.clip(needed, service.min_replicas, _MANY))
 
 

@@ -16,6 +16,8 @@ from profiles.performance import Capacity, PerformanceModel, Slo
 from profiles.rates import sustained
 from profiles.types import Facts, Layout, RateProfile
 
+MOST_REPLICAS = 100_000
+
 
 @dataclass(frozen=True)
 class Pool:
@@ -86,7 +88,21 @@ def pose(spec: ServingSpec, facts: Facts) -> Question:
     )
     if problem.goodput:
         _check_goodput_bounded(problem)
+    for index, service in enumerate(problem.services):
+        _check_not_absurd(index, service)
     return Question(spec, problem, tuple(offers), buckets, tuple(pools))
+
+
+def _check_not_absurd(index: int, service: ServiceNumbers) -> None:
+    """Refuse traffic that would take more replicas than anyone runs: a slip in a rate or a unit."""
+    best = np.where(service.hosted[:, None], service.load, np.inf).min(axis=0, initial=np.inf)
+    needed = float(best[np.isfinite(best)].sum())
+    if needed > MOST_REPLICAS:
+        raise InvalidInput(
+            f"needs {needed:,.0f} replicas of the most capable units on offer; at most {MOST_REPLICAS:,} are planned",
+            field=f"services[{index}].workload",
+            fix="check the rates; requests a unit can hardly serve are better given a rate of 0 there",
+        )
 
 
 def _check_goodput_bounded(problem: Problem) -> None:

@@ -115,24 +115,32 @@ def _objective(problem: Problem, optimum: Optimum) -> float | None:
 def _binding_limits(
     question: Question, optimum: Optimum, options: SolveOptions, until: float
 ) -> tuple[BindingLimit, ...]:
-    """Every limit with less than one unit to spare, and what the next unit is worth (by solving again with it)."""
+    """Every limit that is used up, or that one unit more of would help, and what that unit is worth.
+
+    Found by solving again with it: whole counts can make a limit cost something while part of it lies idle.
+    """
     problem, answer = question.problem, optimum.answer
     if answer is None:
         return ()
     binding = []
     for path, value, used, step, unit, relaxed in _candidates(question, optimum):
-        if used <= value - step + 1e-9:
-            continue
-        remaining = until - time.perf_counter()
-        saving = None
-        if remaining > 0:
-            looser = optimise(relaxed, options.model_copy(update={"time_limit_s": remaining})).solution
-            if looser.objective is not None and optimum.solution.objective is not None:
-                saving = max(optimum.solution.objective - looser.objective, 0.0)
-                if problem.goodput:
-                    saving *= float(sum(service.rate.sum() for service in problem.services))
-        binding.append(BindingLimit(limit=path, value=value, used=used, saving_per_unit=saving, unit=unit))
+        saving = _saving(optimum, relaxed, options, until)
+        if used > value - step + 1e-9 or saving:
+            if saving is not None and problem.goodput:
+                saving *= float(sum(service.rate.sum() for service in problem.services))
+            binding.append(BindingLimit(limit=path, value=value, used=used, saving_per_unit=saving, unit=unit))
     return tuple(binding)
+
+
+def _saving(optimum: Optimum, relaxed: Problem, options: SolveOptions, until: float) -> float | None:
+    """How much better the optimum of ``relaxed`` is; 0 within the gap, None where there was no time to find out."""
+    remaining, now = until - time.perf_counter(), optimum.solution.objective
+    if remaining <= 0 or now is None:
+        return None
+    looser = optimise(relaxed, options.model_copy(update={"time_limit_s": remaining})).solution.objective
+    if looser is None:
+        return None
+    return now - looser if now - looser > options.gap * abs(now) else 0.0
 
 
 def _candidates(question: Question, optimum: Optimum) -> list[tuple[str, float, float, float, str, Problem]]:

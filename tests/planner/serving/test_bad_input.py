@@ -141,7 +141,11 @@ MISTAKES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("path", "value", "field", "said"), MISTAKES, ids=[f"{m[0]}={m[1]!r:.40}" for m in MISTAKES])
+@pytest.mark.parametrize(
+    ("path", "value", "field", "said"),
+    MISTAKES,
+    ids=[f"{m[0]}={'gone' if m[1] is GONE else repr(m[1]):.40}" for m in MISTAKES],
+)
 def test_a_mistake_in_a_spec_is_named_once_with_what_would_be_right(
     path: str, value: object, field: str, said: str, tmp_path: Path
 ) -> None:
