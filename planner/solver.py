@@ -22,8 +22,8 @@ SOLVER = "HiGHS"
 
 # HiGHS restarts and sub-MIP heuristics (RINS, RENS, reduced-cost fixing, feasibility jump) cost more than they find on
 # our programs, where few integers carry all the cost: without them the median solve takes half the time
-# (benchmarks/serving_against_melange.py). Few trial branchings suffice for the same reason. From a few thousand
-# columns on, rounding within a sub-MIP (RENS) pays: it halves the tree (benchmarks/serving_scale.py).
+# (benchmarks/serving_against_melange.py). Trial branchings do not pay either. From a few thousand columns on, one
+# per integer does, and rounding within a sub-MIP (RENS): they halve the tree (benchmarks/serving_scale.py).
 _FAST = {
     "mip_heuristic_run_rins": False,
     "mip_heuristic_run_rens": False,
@@ -32,9 +32,9 @@ _FAST = {
     "mip_heuristic_effort": 0.01,
     "mip_allow_restart": False,
     "mip_detect_symmetry": False,
-    "mip_pscost_minreliable": 1,
+    "mip_pscost_minreliable": 0,
 }
-_LARGE = {"mip_heuristic_run_rens": True, "mip_heuristic_effort": 0.05}
+_LARGE = {"mip_heuristic_run_rens": True, "mip_heuristic_effort": 0.05, "mip_pscost_minreliable": 1}
 _LARGE_COLUMNS = 2_000
 
 

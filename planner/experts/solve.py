@@ -93,7 +93,7 @@ def _replicas(slots: Ints, problem: Problem) -> Ints:
 
 
 def _dispatch(spec: ExpertsSpec, problem: Problem, placed: Placed) -> Floats | None:
-    """[L, E, G] shares from the linear program, where weights were asked for, or groups or several workloads need them."""
+    """[L, E, G] shares from the linear program: where asked for, and where groups or several workloads need them."""
     wanted = spec.dispatch or ("weighted" if len(problem.load) > 1 or spec.groups is not None else "even")
     if wanted == "even":
         return None

@@ -123,7 +123,7 @@ class ExpertsSpec(Frozen):
     )
     dispatch: Literal["even", "weighted"] | None = Field(
         default=None,
-        description="tokens per copy: even, or weighted by linear programming; weighted for several workloads or groups",
+        description="tokens per copy: even, or weighted by linear programming (default for groups, several workloads)",
     )
     current: Current | None = None
     max_moves: Annotated[int, Field(ge=0, le=1_000_000)] | None = Field(

@@ -141,12 +141,15 @@ def _tightened(load: Floats) -> Floats:
     """[P, B] loads that allow the same whole counts, and fewer fractional ones.
 
     A pool that less than one replica could serve whole needs one as soon as it serves anything: its loads may sum
-    to 1. And no load may drown in the solver's tolerance of 1e-6, or it would be served by nothing.
+    to 1. And no load may drown in the solver's tolerance of 1e-6, or it would be served by nothing; what the small
+    ones gain the others lose, so that the sum stays true.
     """
     total = np.where(np.isfinite(load), load, 0.0).sum(axis=1)
-    small = (total > 0) & (total < 1)
-    scaled = load / np.where(small, total, 1.0)[:, None]
-    return np.asarray(np.where(scaled > 0, np.maximum(scaled, _LEAST_LOAD), 0.0))
+    goal = np.where((total > 0) & (total < 1), 1.0, total)
+    scaled = load * np.divide(goal, total, out=np.ones_like(total), where=total > 0)[:, None]
+    lifted = np.where(scaled > 0, np.maximum(scaled, _LEAST_LOAD), 0.0)
+    reached = np.where(np.isfinite(lifted), lifted, 0.0).sum(axis=1)
+    return np.asarray(lifted * np.divide(goal, reached, out=np.ones_like(goal), where=reached > 0)[:, None])
 
 
 def _most_replicas(service: ServiceNumbers, load: Floats) -> Floats:

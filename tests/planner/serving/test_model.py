@@ -107,6 +107,19 @@ def test_goodput_fills_the_budget() -> None:
     assert found.answer.replicas[0].sum() == 3
 
 
+def test_tiny_shares_of_traffic_need_no_second_replica() -> None:
+    """200 sizes, most of them rare: one replica of the cheapest unit carries them all, and none is served by nothing."""
+    rate = np.geomspace(1e-9, 0.1, 200)
+    capacity = np.outer([1.0, 3.0], np.linspace(1.0, 4.0, 200))
+    asked = problem(
+        [service(rate.tolist(), capacity.tolist(), [[True, False], [False, True]])], offers([1.0, 2.0], [1, 1])
+    )
+    assert rate.sum() / capacity.min() > 1  # so that shares matter
+    assert optimise(asked, EXACT).solution.objective == cheapest(asked, most=2)
+    rare = problem([service([1e-9], [[1.0]], [[True]])], offers([1.0], [1]))
+    assert optimise(rare, EXACT).solution.objective == 1.0
+
+
 def test_integer_rates_are_numbers_like_any_other() -> None:
     """A tool that keeps integer matrices integer answers 0 GPUs for $0 here."""
     asked = problem([service([30.0], [[20], [40]], [[True, False], [False, True]])], offers([1.01, 3.67], [1, 1]))
