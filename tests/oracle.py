@@ -92,9 +92,9 @@ def within_limits(problem: Problem, replicas: list[np.ndarray], instances: np.nd
     """Whether caps, budget, power and the number of GPU types hold."""
     if any(cap.weight @ instances > cap.limit + 1e-9 for cap in problem.caps):
         return False
-    if problem.budget_usd_per_hour is not None:
-        if instances @ problem.offers.usd_per_hour > problem.budget_usd_per_hour + 1e-9:
-            return False
+    budget = np.inf if problem.budget_usd_per_hour is None else problem.budget_usd_per_hour
+    if instances @ problem.offers.usd_per_hour > budget + 1e-9:
+        return False
     if problem.power_w is not None:
         active = sum(float(s.active_w @ n.sum(axis=1)) for s, n in zip(problem.services, replicas, strict=True))
         if instances @ problem.offers.idle_w + active > problem.power_w + 1e-6:

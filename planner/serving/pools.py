@@ -88,8 +88,8 @@ def pose(spec: ServingSpec, facts: Facts) -> Question:
     )
     if problem.goodput:
         _check_goodput_bounded(problem)
-    for index, service in enumerate(problem.services):
-        _check_not_absurd(index, service)
+    for index, posed in enumerate(problem.services):
+        _check_not_absurd(index, posed)
     return Question(spec, problem, tuple(offers), buckets, tuple(pools))
 
 
