@@ -108,7 +108,7 @@ def test_goodput_fills_the_budget() -> None:
 
 
 def test_tiny_shares_of_traffic_need_no_second_replica() -> None:
-    """200 sizes, most of them rare: one replica of the cheapest unit carries them all, and none is served by nothing."""
+    """200 sizes, most of them rare: one replica of the cheapest unit carries all, and none is served by nothing."""
     rate = np.geomspace(1e-9, 0.1, 200)
     capacity = np.outer([1.0, 3.0], np.linspace(1.0, 4.0, 200))
     asked = problem(
