@@ -34,7 +34,7 @@ class Run:
 
 
 def cpu_seconds() -> float:
-    """Of this process and its finished children: CBC is one. Colleagues' work on the machine does not count."""
+    """Of this process and its finished children: CBC is one. Other work on the machine does not count."""
     spent = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(usage.ru_utime + usage.ru_stime for usage in spent)
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from planner.serving.balance import balanced
 from planner.serving.infeasible import conflicting_limits, unservable
 from planner.serving.optimise import Optimum, optimise
 from planner.serving.plan import Baseline, BindingLimit, ServingPlan
@@ -40,6 +41,8 @@ def solve(spec: ServingSpec, facts: Facts, options: SolveOptions) -> ServingPlan
     extras_until = time.perf_counter() + options.time_limit_s
     baselines, best = _baselines(question, optimum, options, extras_until)
     binding = _binding_limits(question, best, options, extras_until)
+    if best.answer is not None:
+        best = replace(best, answer=balanced(question.problem, best.answer, options))
     plan = write_plan(question, best, baselines, binding)
     return plan.model_copy(update={"profile_digest": facts.digest, "solve_seconds": time.perf_counter() - started})
 

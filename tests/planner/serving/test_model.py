@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 
 from planner.program import Program
+from planner.serving.balance import balanced
 from planner.serving.model import formulate
 from planner.serving.optimise import optimise
-from planner.serving.problem import Problem, prices
+from planner.serving.problem import Problem, ServiceNumbers, prices
 from planner.solver import solve, write_lp
 from planner.types import SolveOptions
 from tests.oracle import carries, cheapest, instances_needed, within_limits
@@ -124,6 +125,27 @@ def test_integer_rates_are_numbers_like_any_other() -> None:
     """A tool that keeps integer matrices integer answers 0 GPUs for $0 here."""
     asked = problem([service([30.0], [[20], [40]], [[True, False], [False, True]])], offers([1.01, 3.67], [1, 1]))
     assert optimise(asked, EXACT).solution.objective == pytest.approx(2.02)
+
+
+@settings(max_examples=40, deadline=None)
+@given(shared_problems())
+def test_balancing_keeps_the_counts_and_leaves_no_less_headroom(asked: Problem) -> None:
+    found = optimise(asked, EXACT).answer
+    if found is None:
+        return
+    better = balanced(asked, found, EXACT)
+    for s, made in enumerate(asked.services):
+        assert np.array_equal(better.replicas[s], found.replicas[s])
+        usable = found.replicas[s].sum(axis=1) - made.spare_replicas
+
+        def busiest(share: np.ndarray, made: ServiceNumbers = made, usable: np.ndarray = usable) -> float:
+            work = np.where(share > 1e-7, share * made.load, 0.0).sum(axis=1)
+            return float(np.max(work / np.maximum(usable, 1e-9), initial=0.0, where=work > 1e-5))
+
+        assert busiest(better.share[s]) <= busiest(found.share[s]) + 1e-4
+        assert better.share[s].sum(axis=0) == pytest.approx(np.ones(made.rate.size))
+        spot = float((better.share[s][made.spot] @ made.rate).sum())
+        assert spot <= made.max_spot_fraction * made.rate.sum() + 1e-6
 
 
 def _golden_problem() -> Problem:
