@@ -88,6 +88,7 @@ def whole_numbers(value: Any, name: str) -> Ints:
     if array.dtype == object:
         raise ValueError(_ragged(value, name))
     if array.dtype.kind == "f":
+        array = array.astype(float)  # half precision cannot hold the limit below
         odd = ~np.isfinite(array) | (array != np.round(array)) | (np.abs(array) > 2**53)
         if odd.any():
             place = tuple(int(i) for i in np.argwhere(odd)[0])

@@ -16,11 +16,14 @@ import numpy as np
 
 from planner.documents import read_document
 from planner.errors import InvalidInput
-from planner.experts.packed import whole_numbers
+from planner.experts.packed import MOST_BYTES, whole_numbers
 from planner.program import Ints
 
 MOST_EXPERTS_PER_TOKEN = 16
 """A three-dimensional array with at most so many numbers per last row, all different, is a trace, else steps."""
+
+MOST_COUNTED = 2.0**63
+"""Sums of counts must stay below this."""
 
 _COUNTS = ("logical_count", "counts")
 
@@ -41,6 +44,8 @@ def is_recording(path: Path) -> bool:
     if path.suffix != ".json":
         return False
     document = read_document(path)
+    if isinstance(document, list):
+        return True
     return isinstance(document, dict) and "kind" not in document and "topology" not in document
 
 
@@ -68,13 +73,25 @@ def _sorted_out(arrays: Mapping[str, Any], only: str | None) -> Recorded:
         if meaning != "counts":
             found[meaning] = array
         elif array.ndim in (2, 3):
-            summed = array.sum(axis=0) if array.ndim == 3 else array
+            summed = _added_up(array, name) if array.ndim == 3 else array
             counts.append((None if name in (*_COUNTS, _UNNAMED) else name, summed))
         else:
             raise ValueError(
                 f"{name} has shape {list(array.shape)}; it needs [layers][experts], or [steps][layers][experts]"
             )
     return Recorded(tuple(counts), found.get("trace"), found.get("transitions"))
+
+
+def _added_up(steps: Ints, name: str) -> Ints:
+    """[layers, experts] from [steps, layers, experts]; a mistake in one step must not drown in the others."""
+    if (steps < 0).any():
+        step, layer, expert = (int(i) for i in np.argwhere(steps < 0)[0])
+        value = steps[step, layer, expert]
+        raise ValueError(f"{name}[{step}][{layer}][{expert}] is {value}; counts cannot be negative")
+    if (steps.sum(axis=0, dtype=float) >= MOST_COUNTED).any():
+        raise ValueError(f"{name} adds up to 2^63 or more over its steps; check the counts, or divide them all by 1000")
+    total: Ints = steps.sum(axis=0)
+    return total
 
 
 def _meaning(name: str, array: Ints) -> str:
@@ -113,10 +130,19 @@ def _read_npy(path: Path) -> Mapping[str, Any]:
 
 
 def _read_npz(path: Path) -> Mapping[str, Any]:
-    with _opened(path, lambda: np.load(path, allow_pickle=False)) as archive:
-        arrays = {name: archive[name] for name in archive.files}
+    arrays: dict[str, Any] = _opened(path, lambda: _unpacked(path))
+    if not arrays:
+        raise ValueError("holds no array; it needs logical_count: [layers][experts]")
     known = {name: array for name, array in arrays.items() if name in (*_COUNTS, "trace", "transitions")}
     return known or arrays
+
+
+def _unpacked(path: Path) -> dict[str, Any]:
+    with np.load(path, allow_pickle=False) as archive:
+        size = sum(member.file_size for member in archive.zip.infolist())
+        if size > MOST_BYTES:
+            raise ValueError(f"its arrays take {size >> 20} MiB, more than {MOST_BYTES >> 20} MiB; sample them first")
+        return {name: archive[name] for name in archive.files}
 
 
 def _read_pt(path: Path) -> Mapping[str, Any]:

@@ -109,6 +109,9 @@ BAD = {
     "c.json": ('{"logical_count": [[1, NaN]]}', "NaN"),
     "d.json": ('{"other": 3}', "no logical_count"),
     "e.json": ('{"logical_count": [1, 2]}', "[layers][experts]"),
+    "flat.json": ("[1, 2]", "[layers][experts]"),
+    "step.json": ('{"logical_count": [[[9, 9]], [[9, -2]]]}', "logical_count[1][0][1] is -2"),
+    "sum.json": (json.dumps({"logical_count": [[[2**62, 1]]] * 4}), "adds up to 2^63"),
     "f.json": ("{", "not well-formed JSON"),
     "g.npy": ("garbage", "cannot be read as .npy"),
     "h.npz": ("garbage", "cannot be read as .npz"),
@@ -126,6 +129,27 @@ def test_bad_file_is_named(tmp_path, name):
         PLANNER.load(tmp_path / name, OPTIONS)
     assert name in str(caught.value)
     assert message in str(caught.value)
+
+
+def test_damaged_and_oversized_archives_are_refused(tmp_path, monkeypatch):
+    np.savez(tmp_path / "good.npz", logical_count=COUNTS)
+    whole = (tmp_path / "good.npz").read_bytes()
+    (tmp_path / "damaged.npz").write_bytes(whole[:150] + b"\0\1\2" + whole[153:])
+    np.savez(tmp_path / "none.npz")
+    np.savez(tmp_path / "objects.npz", logical_count=np.array([[{}]], dtype=object))
+    for name, message in (("damaged", "cannot be read"), ("none", "holds no array"), ("objects", "allow_pickle")):
+        with pytest.raises(InvalidInput, match=message):
+            PLANNER.load(tmp_path / f"{name}.npz", OPTIONS)
+    monkeypatch.setattr("planner.experts.recorded.MOST_BYTES", 100)
+    with pytest.raises(InvalidInput, match="sample them first"):
+        PLANNER.load(tmp_path / "good.npz", OPTIONS)
+
+
+def test_half_precision_and_plain_matrices_are_read(tmp_path):
+    np.save(tmp_path / "half.npy", COUNTS.astype(np.float16))
+    (tmp_path / "plain.json").write_text(json.dumps(COUNTS.tolist()))
+    for name in ("half.npy", "plain.json"):
+        assert recorded(tmp_path / name) == tuple(map(tuple, COUNTS.tolist()))
 
 
 def test_missing_options_are_named(files):
