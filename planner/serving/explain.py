@@ -65,9 +65,17 @@ def _cost_against_others(question: Question, unit: Allocation, routes: list[Rout
     if others:
         gpu = min(others, key=lambda name: (others[name], name))
         text += f", ${others[gpu] * per_thousand:.3g} on {gpu}"
+        step, other_step = _smallest_step(question, unit.gpu), _smallest_step(question, gpu)
+        if others[gpu] < here and other_step > step:
+            text += f", whose smallest step is ${other_step:,.2f}/h against ${step:,.2f}/h"
     elif by_gpu:
         text += ", and no other GPU type on offer serves them all within the SLO"
     return text
+
+
+def _smallest_step(question: Question, gpu: str) -> float:
+    """Price of the cheapest instance with this GPU on offer."""
+    return min(offer.usd_per_hour for offer in question.offers if offer.gpu == gpu)
 
 
 def _usd_per_request(question: Question, s: int) -> Floats:
