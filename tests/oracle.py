@@ -14,12 +14,13 @@ from scipy.optimize import linprog
 from planner.serving.problem import Problem, ServiceNumbers
 
 
-def cheapest(problem: Problem, most: int = 3) -> float | None:
-    """Least cost over all counts up to ``most`` replicas of each host; None where nothing is feasible."""
+def cheapest(problem: Problem, most: int = 3, below: float | None = None) -> float | None:
+    """Least cost, below ``below``, over all counts up to ``most`` per host; None where nothing is feasible."""
     hosts = [
         (s, p, o) for s, service in enumerate(problem.services) for p, o in zip(*np.nonzero(service.hosts), strict=True)
     ]
-    best = None
+    best = below
+    found = False
     for counts in itertools.product(range(most + 1), repeat=len(hosts)):
         replicas = [np.zeros(service.hosts.shape, int) for service in problem.services]
         for (s, p, o), count in zip(hosts, counts, strict=True):
@@ -34,8 +35,8 @@ def cheapest(problem: Problem, most: int = 3) -> float | None:
         if best is not None and cost >= best:
             continue
         if all(carries(service, counts) for service, counts in zip(problem.services, replicas, strict=True)):
-            best = cost
-    return best
+            best, found = cost, True
+    return best if found else None
 
 
 def carries(service: ServiceNumbers, replicas: np.ndarray) -> bool:

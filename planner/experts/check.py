@@ -26,11 +26,11 @@ def check(plan: ExpertsPlan, facts: Facts) -> Check:  # noqa: ARG001  # placemen
     if plan.outcome in ("infeasible", "no_solution"):
         mapped = (_broken("outcome", f"{plan.outcome}, yet there is a map"),) if plan.physical_to_logical_map else ()
         return Check(passed=not mapped, violations=mapped)
-    shape = tuple(_shape(plan))
-    if shape:  # nothing else can be computed from a map of the wrong shape
+    shape = (*_shape(plan), *_form(plan))
+    if shape:  # nothing else can be computed from parts of the wrong shape
         return Check(passed=False, violations=shape)
-    violations = (*_limits(plan), *_balance(plan), *_routing(plan), *_dispatch(plan), *_homes(plan), *_moves(plan),
-                  *_objective(plan))  # fmt: skip
+    violations = (*_limits(plan), *_balance(plan), *_routing(plan), *_time(plan), *_dispatch(plan), *_homes(plan),
+                  *_moves(plan), *_objective(plan))  # fmt: skip
     return Check(passed=not violations, violations=violations)
 
 
@@ -67,6 +67,47 @@ def _shape(plan: ExpertsPlan) -> Iterator[Violation]:
             counts = plan.logical_replica_count[layer]
             if len(counts) != num_experts or any(copies[e] != counts[e] for e in range(num_experts)):
                 yield _broken("replica count", f"layer {layer}: logical_replica_count is not what the map holds")
+
+
+def _form(plan: ExpertsPlan) -> Iterator[Violation]:
+    """What stands beside the map is about the same layers, workloads, groups and slots."""
+    spec, loaded = plan.spec, _loaded_layers(plan)
+    if plan.dense_layers != tuple(i for i in range(spec.shape[0]) if i not in loaded):
+        yield _broken("dense_layers", f"says {list(plan.dense_layers)}; the layers without load are others")
+    names = [w.name for w in spec.workloads] or ["trace"]
+    if [w.name for w in plan.workloads] != names:
+        yield _broken("workloads", f"are not those of the spec: {', '.join(names[:5])}")
+    if {name: b.name for name, b in plan.baselines.items()} != {"default": "default", "greedy": "greedy"}:
+        yield _broken("baselines", "are not default and greedy")
+    if len(plan.hottest_gpu_cap) not in (0, len(loaded)):
+        yield _broken("load cap", f"is given for {len(plan.hottest_gpu_cap)} layers, {len(loaded)} have load")
+    yield from _form_of_homes(plan)
+    yield from _form_of_dispatch(plan, set(loaded))
+
+
+def _form_of_homes(plan: ExpertsPlan) -> Iterator[Violation]:
+    spec, rows = plan.spec, plan.home_nodes
+    if spec.groups is None:
+        return
+    if len(rows) != spec.shape[0] or any(len(row) != spec.groups for row in rows):
+        yield _broken("groups", f"home_nodes is not {spec.shape[0]} layers of {spec.groups} groups")
+    elif any(not 0 <= node < spec.topology.nodes for row in rows for node in row):
+        yield _broken("groups", "home_nodes names a node that does not exist")
+
+
+def _form_of_dispatch(plan: ExpertsPlan, loaded: set[int]) -> Iterator[Violation]:
+    if bool(plan.dispatch) != (plan.balancedness_dispatched is not None):
+        yield _broken("dispatch", "there are shares without balancedness_dispatched, or the other way round")
+    if len({d.layer for d in plan.dispatch}) < len(plan.dispatch):
+        yield _broken("dispatch", "a layer appears twice")
+    num_slots = plan.spec.topology.gpus * plan.spec.topology.slots_per_gpu
+    for d in plan.dispatch:
+        if d.layer not in loaded:
+            yield _broken("dispatch", f"layer {d.layer} has no load")
+        if not len(d.slot) == len(d.expert) == len(d.share):
+            yield _broken("dispatch", f"layer {d.layer}: slot, expert and share are of different lengths")
+        if len(set(d.slot)) < len(d.slot) or any(not 0 <= slot < num_slots for slot in d.slot):
+            yield _broken("dispatch", f"layer {d.layer}: a slot appears twice or does not exist")
 
 
 def _limits(plan: ExpertsPlan) -> Iterator[Violation]:
@@ -237,6 +278,47 @@ def _fan_out(plan: ExpertsPlan, node: npt.NDArray[np.int64], num_nodes: int) -> 
     return total / len(layers)
 
 
+def _time(plan: ExpertsPlan) -> Iterator[Violation]:
+    """Seconds per step: the hottest GPU's computation and the slowest link, layer by layer."""
+    topology, costs, layers = plan.spec.topology, plan.spec.costs, _loaded_layers(plan)
+    visits = costs.tokens_per_step * (plan.spec.trace.shape[2] if plan.spec.trace is not None else 1)
+    weights, shares = _weights(plan), _shares(plan)
+    hottest = sum(w * loads.max(axis=1).sum() for w, loads in zip(weights, _gpu_loads(plan, _even(plan)), strict=True))
+    seconds = float(hottest) / topology.gpus * visits * costs.ns_per_token_and_expert * 1e-9
+    slot_gpu = np.arange(topology.gpus * topology.slots_per_gpu) // topology.slots_per_gpu
+    at = _served_at(plan, slot_gpu, topology.gpus)
+    for i in range(len(layers) - 1):
+        tokens = _pairs(plan, layers[i], layers[i + 1])
+        if tokens is None or not tokens.sum():
+            left, right = (sum(w * s[j] for w, s in zip(weights, shares, strict=True)) for j in (i, i + 1))
+            tokens = np.outer(left, right)
+        sent = at[i].T @ (tokens / tokens.sum()) @ at[i + 1] * visits * costs.bytes_per_token / 1e9
+        seconds += _slowest_link(plan, sent)
+    if _differs(plan.seconds_per_step, seconds):
+        yield _broken("seconds_per_step", f"says {plan.seconds_per_step}, the map gives {seconds}")
+
+
+def _slowest_link(plan: ExpertsPlan, gigabytes: Array) -> float:
+    """Seconds for ``gigabytes`` [G, G]: the slowest pair of a measured matrix, else the busiest port of a GPU."""
+    topology = plan.spec.topology
+    per_node = topology.gpus // topology.nodes
+    if topology.gb_per_s is not None:
+        return max(
+            float(gigabytes[a, b]) / topology.gb_per_s[a][b] if a != b else 0.0
+            for a in range(topology.gpus)
+            for b in range(topology.gpus)
+        )
+    same = np.arange(topology.gpus)[:, None] // per_node == np.arange(topology.gpus) // per_node
+    slowest = 0.0
+    for link, speed in (
+        (same & ~np.eye(topology.gpus, dtype=bool), topology.gb_per_s_within_node),
+        (~same, topology.gb_per_s_between_nodes),
+    ):
+        sent = np.where(link, gigabytes, 0.0)
+        slowest = max(slowest, float(max(sent.sum(axis=0).max(), sent.sum(axis=1).max())) / speed)
+    return slowest
+
+
 def _dispatch(plan: ExpertsPlan) -> Iterator[Violation]:
     """Shares are of replicated experts, are not negative, add up to 1, and give the balance that is claimed."""
     for dispatch in plan.dispatch:
@@ -254,10 +336,18 @@ def _dispatch(plan: ExpertsPlan) -> Iterator[Violation]:
                     "dispatch", f"layer {dispatch.layer}: shares of expert {expert} add up to {served[expert]}"
                 )
     if plan.dispatch:
-        each = _balancedness(plan, _weighted(plan))
-        overall = sum(weight * value for weight, value in zip(_weights(plan), each, strict=True))
-        if _differs(plan.balancedness_dispatched, overall):
-            yield _broken("dispatch", f"says {plan.balancedness_dispatched} balancedness, the shares give {overall}")
+        yield from _balance_dispatched(plan)
+
+
+def _balance_dispatched(plan: ExpertsPlan) -> Iterator[Violation]:
+    each = _balancedness(plan, _weighted(plan))
+    overall = sum(weight * value for weight, value in zip(_weights(plan), each, strict=True))
+    if _differs(plan.balancedness_dispatched, overall):
+        yield _broken("dispatch", f"says {plan.balancedness_dispatched} balancedness, the shares give {overall}")
+    for result, value in zip(plan.workloads, each, strict=True):
+        said = result.balancedness_dispatched
+        if _differs(said, value):
+            yield _broken("dispatch", f"{result.name}: says {said} balancedness, the shares give {value}")
 
 
 def _homes(plan: ExpertsPlan) -> Iterator[Violation]:
@@ -314,6 +404,8 @@ def _moves(plan: ExpertsPlan) -> Iterator[Violation]:
         )
     if tuple(found) != plan.moves_per_layer:
         yield _broken("moves_per_layer", "is not what the map and the current placement give")
+    if _differs(plan.moved_gib, sum(found) * spec.costs.expert_gib):
+        yield _broken("moved_gib", f"says {plan.moved_gib}, {sum(found)} slots of {spec.costs.expert_gib:g} GiB change")
     if spec.max_moves is not None and max(found) > spec.max_moves:
         yield _broken("max_moves", f"{max(found)} slots change in one layer, {spec.max_moves} may")
 
@@ -331,3 +423,9 @@ def _objective(plan: ExpertsPlan) -> Iterator[Violation]:
         beyond = plan.objective - plan.bound if grows else plan.bound - plan.objective
         if beyond > _RELATIVE * max(1.0, abs(plan.bound)):
             yield _broken("bound", f"objective {plan.objective} is better than its proven bound {plan.bound}")
+    if plan.objective and plan.bound is not None:
+        gap = abs(plan.objective - plan.bound) / abs(plan.objective)
+        if plan.gap is None or abs(plan.gap - gap) > _RELATIVE:
+            yield _broken("gap", f"says {plan.gap}, objective and bound give {gap}")
+    elif plan.bound is None and (plan.gap is not None or plan.outcome == "optimal"):
+        yield _broken("gap", "a gap is claimed, or that the plan is optimal, but no bound")

@@ -67,6 +67,9 @@ def _from_spec(path: Path, given: dict[str, Any]) -> ExpertsSpec:
     document = read_document(path)
     if not isinstance(document, dict):
         return validated(ExpertsSpec, document, str(path))
+    if "outcome" in document:
+        raise InvalidInput("is a plan, not a spec", field=str(path),
+                           fix="give a spec or recorded loads; to move from this plan, add --current PLAN")  # fmt: skip
     document = {**document, **_without_topology(given)}
     if {"gpus", "nodes", "slots_per_gpu"} & given.keys():
         document["topology"] = _topology(document.get("topology"), given)

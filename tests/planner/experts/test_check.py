@@ -112,3 +112,38 @@ def test_a_plan_without_a_map_passes_only_empty(plan):
     assert broken(plan, outcome="no_solution") == {"outcome"}
     empty = plan.model_copy(update={"outcome": "no_solution", "physical_to_logical_map": ()})
     assert PLANNER.check(empty, Facts()).passed
+
+
+def test_parts_of_the_wrong_shape_are_violations_not_crashes(plan):
+    first, *rest = plan.dispatch
+    for wrong in (
+        {"layer": 99}, {"layer": -1}, {"slot": (99, *first.slot[1:])}, {"slot": (first.slot[1], *first.slot[1:])},
+        {"share": first.share[1:]}, {"layer": rest[0].layer},
+    ):  # fmt: skip
+        assert broken(plan, dispatch=(first.model_copy(update=wrong), *rest)) == {"dispatch"}
+    assert broken(plan, dispatch=()) == {"dispatch"}
+    assert broken(plan, workloads=()) == {"workloads"}
+    assert broken(plan, dense_layers=(0,)) == {"dense_layers"}
+    assert broken(plan, baselines={}) == {"baselines"}
+    assert broken(plan, hottest_gpu_cap=(1.0,)) == {"load cap"}
+    assert broken(plan, home_nodes=()) == {"groups"}
+    assert broken(plan, home_nodes=((9, 0, 1, 1), *plan.home_nodes[1:])) == {"groups"}
+
+
+def test_wrong_time_gap_and_migration_are_found(plan, plan_of):
+    assert broken(plan, seconds_per_step=2 * plan.seconds_per_step) == {"seconds_per_step"}
+    assert broken(plan, gap=plan.gap + 0.1) == {"gap"}
+    assert broken(plan, bound=None) == {"gap"}
+    wrong = plan.workloads[0].model_copy(update={"balancedness_dispatched": 0.5})
+    assert broken(plan, workloads=(wrong,)) == {"dispatch"}
+    current = {"physical_to_logical_map": plan.physical_to_logical_map}
+    moved = plan_of(topology={"gpus": 4, "slots_per_gpu": 5}, workloads=[{"counts": COUNTS.tolist()}], current=current)
+    assert broken(moved, moved_gib=moved.moved_gib + 1) == {"moved_gib"}
+
+
+@pytest.mark.parametrize("matrix", [None, [[0, 400, 40, 40], [400, 0, 40, 40], [40, 40, 0, 300], [40, 40, 300, 0]]])
+def test_time_is_recomputed_from_routing_and_links(plan_of, matrix):
+    trace = np.random.default_rng(0).integers(0, 8, (500, 3, 2))
+    topology = {"gpus": 4, "nodes": 2, "slots_per_gpu": 3, "gb_per_s": matrix}
+    plan = plan_of(topology=topology, trace=trace.tolist(), num_experts=8, objective="time")
+    assert "seconds_per_step" in broken(plan, seconds_per_step=1.001 * plan.seconds_per_step)

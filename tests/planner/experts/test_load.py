@@ -172,3 +172,9 @@ def test_mixing_specs_and_recordings_is_refused(files):
 def test_current_without_map_is_refused(files):
     with pytest.raises(InvalidInput, match="physical_to_logical_map"):
         PLANNER.load(files / "chat.json", {**OPTIONS, "current": files / "tasks.json"})
+
+
+def test_a_plan_in_place_of_a_spec_is_named(tmp_path):
+    (tmp_path / "plan.json").write_text('{"kind": "experts", "outcome": "feasible", "spec": {}}')
+    with pytest.raises(InvalidInput, match="is a plan, not a spec"):
+        PLANNER.load(tmp_path / "plan.json", {})

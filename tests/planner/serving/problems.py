@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from planner.serving.problem import Cap, OfferNumbers, Problem, ServiceNumbers
 
-rates = st.sampled_from([0.0, 0.3, 1.0, 2.5, 7.0])
+rates = st.sampled_from([0.0, 0.3, 1.0, 2.5, 4.0])
 capacities = st.sampled_from([0.0, 0.5, 1.0, 1.7, 3.0, 4.2])
 prices = st.sampled_from([0.5, 1.0, 1.01, 2.3, 3.67])
 
