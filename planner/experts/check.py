@@ -26,12 +26,17 @@ def check(plan: ExpertsPlan, facts: Facts) -> Check:  # noqa: ARG001  # placemen
     if plan.outcome in ("infeasible", "no_solution"):
         mapped = (_broken("outcome", f"{plan.outcome}, yet there is a map"),) if plan.physical_to_logical_map else ()
         return Check(passed=not mapped, violations=mapped)
-    shape = (*_shape(plan), *_form(plan))
+    shape = malformed(plan)
     if shape:  # nothing else can be computed from parts of the wrong shape
         return Check(passed=False, violations=shape)
     violations = (*_limits(plan), *_balance(plan), *_routing(plan), *_time(plan), *_dispatch(plan), *_homes(plan),
                   *_moves(plan), *_objective(plan))  # fmt: skip
     return Check(passed=not violations, violations=violations)
+
+
+def malformed(plan: ExpertsPlan) -> tuple[Violation, ...]:
+    """What makes the map of ``plan`` none that an engine could load; quick, as no figure is computed."""
+    return (*_shape(plan), *_form(plan))
 
 
 def _broken(constraint: str, detail: str) -> Violation:

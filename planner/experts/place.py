@@ -38,6 +38,11 @@ WORTH_A_PROGRAM = 5e-3
 
 ROUNDING = 1e-9
 
+CUT_SHORT = (
+    "The time limit cut the search short: more time may give a better placement, and only a search that ends by itself "
+    "gives the same one again."
+)
+
 
 @dataclass(frozen=True)
 class Placed:
@@ -66,6 +71,8 @@ def place(spec: ExpertsSpec, problem: Problem, options: SolveOptions, clock: Clo
         late = ("The time limit came before every layer was re-planned; the others keep their placement.",)
         return Placed(held, "incremental", _balance_bound(problem), notes=late if clock.is_over() else ())
     placed = _fresh(spec, problem, options, clock)
+    if clock.is_over():
+        placed = replace(placed, notes=(*placed.notes, CUT_SHORT))
     if start is None or placed.home is not None:
         return placed
     return replace(placed, held=relabelled(placed.held, start, problem.topology.nodes))

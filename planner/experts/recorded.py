@@ -22,6 +22,9 @@ from planner.program import Ints
 MOST_EXPERTS_PER_TOKEN = 16
 """A three-dimensional array with at most so many numbers per last row, all different, is a trace, else steps."""
 
+MOST_EXPERTS = 4096
+"""Larger numbers in an array without a name are counts, not ids: no model has so many experts in a layer."""
+
 MOST_COUNTED = 2.0**63
 """Sums of counts must stay below this."""
 
@@ -102,7 +105,7 @@ def _meaning(name: str, array: Ints) -> str:
 
 def _looks_like_trace(array: Ints) -> bool:
     """[tokens, layers, top k]: few experts per token, none twice, ids small next to counts."""
-    if array.ndim != 3 or not array.size or array.shape[2] > MOST_EXPERTS_PER_TOKEN or array.max() > 65_535:
+    if array.ndim != 3 or not array.size or array.shape[2] > MOST_EXPERTS_PER_TOKEN or array.max() >= MOST_EXPERTS:
         return False
     ordered = np.sort(array, axis=2)
     return bool((np.diff(ordered, axis=2) > 0).all())

@@ -47,6 +47,10 @@ class Workload(Frozen):
         return tuple(map(tuple, array.tolist()))
 
 
+MOST_SLOTS = 1_000_000
+"""Slots over all layers: 60 layers on 1,000 GPUs with 16 slots each. Beyond, memory and time would run away."""
+
+
 class Topology(Frozen):
     """The machine. Bandwidths matter to the objective ``time`` only.
 
@@ -202,6 +206,12 @@ class ExpertsSpec(Frozen):
     def _check_room(self) -> None:
         num_experts = self.shape[1]
         topology = self.topology
+        cells = self.shape[0] * topology.num_slots
+        if cells > MOST_SLOTS:
+            raise ValueError(
+                f"topology.gpus: {topology.gpus} GPUs × {topology.slots_per_gpu} slots × {self.shape[0]} layers are "
+                f"{cells:,} slots to fill; at most {MOST_SLOTS:,} are planned: plan one copy of the model at a time"
+            )
         if topology.num_slots < num_experts:
             needed = -(-num_experts // topology.gpus)
             raise ValueError(

@@ -8,10 +8,16 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Callable
+from dataclasses import replace
 
+from planner.errors import FailedCheck
+from planner.experts.check import malformed
 from planner.experts.plan import ExpertsPlan
 from planner.render.experts_heatmap import heatmap
 from planner.render.renderer import Renderer
+
+Writer = Callable[[ExpertsPlan], dict[str, str]]
 
 
 def sglang(plan: ExpertsPlan) -> dict[str, str]:
@@ -99,8 +105,20 @@ def _moe_rows(plan: ExpertsPlan) -> list[tuple[int, tuple[int, ...]]]:
     return [(layer, row) for layer, row in enumerate(plan.physical_to_logical_map) if layer not in dense]
 
 
+def _sound(write: Writer) -> Writer:
+    """``write``, of maps that an engine can load only: a plan file may have been changed since it was checked."""
+
+    def render(plan: ExpertsPlan) -> dict[str, str]:
+        wrong = malformed(plan)
+        if wrong:
+            raise FailedCheck(f"the plan fails its check and is not rendered: {wrong[0].constraint}: {wrong[0].detail}")
+        return write(plan)
+
+    return render
+
+
 RENDERERS: dict[str, Renderer[ExpertsPlan]] = {
-    renderer.target: renderer
+    renderer.target: replace(renderer, render=_sound(renderer.render))
     for renderer in (
         Renderer("experts", "sglang", "SGLang: initial expert location and its flags", sglang),
         Renderer("experts", "tensorrt-llm", "TensorRT-LLM: moe_load_balancer.yaml, static", tensorrt_llm),

@@ -145,6 +145,11 @@ def test_damaged_and_oversized_archives_are_refused(tmp_path, monkeypatch):
         PLANNER.load(tmp_path / "good.npz", OPTIONS)
 
 
+def test_steps_of_a_small_model_are_no_trace(tmp_path):
+    np.save(tmp_path / "steps.npy", 1000 * np.stack([COUNTS, COUNTS]))
+    assert recorded(tmp_path / "steps.npy") == tuple(map(tuple, (2000 * COUNTS).tolist()))
+
+
 def test_half_precision_and_plain_matrices_are_read(tmp_path):
     np.save(tmp_path / "half.npy", COUNTS.astype(np.float16))
     (tmp_path / "plain.json").write_text(json.dumps(COUNTS.tolist()))

@@ -71,4 +71,5 @@ def test_time_limit_is_honoured():
     spec = ExpertsSpec.model_validate({"topology": {"gpus": 32, "slots_per_gpu": 5}, "workloads": counts})
     plan = PLANNER.solve(spec, Facts(), SolveOptions(time_limit_s=0.3))
     assert plan.solve_seconds < 2.0
+    assert any("time limit" in note for note in plan.advice)
     assert PLANNER.check(plan, Facts()).passed

@@ -135,3 +135,10 @@ def test_a_damaged_trace_is_a_clear_error():
 def test_specs_survive_json():
     spec = validated(ExpertsSpec, {**GOOD, "trace": [[[0, 1], [1, 2]]], "objective": "balance"})
     assert ExpertsSpec.model_validate(json.loads(spec.model_dump_json())) == spec
+
+
+def test_more_slots_than_can_be_planned_are_refused() -> None:
+    workload = {"name": "a", "counts": [[1, 2], [3, 4]]}
+    document = {"topology": {"gpus": 600_000, "slots_per_gpu": 2}, "workloads": [workload]}
+    with pytest.raises(InvalidInput, match=r"topology\.gpus: .* at most 1,000,000"):
+        validated(ExpertsSpec, document)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import yaml
 
+from planner.errors import FailedCheck
 from planner.experts import PLANNER, ExpertsPlan, ExpertsSpec
 from planner.render.experts import RENDERERS
 from planner.types import SolveOptions
@@ -85,7 +86,8 @@ def test_csv_and_dispatch_agree_with_the_plan(plan):
     assert [layer["layer"] for layer in layers] == [1, 2, 3]
     for layer, made in zip(layers, plan.dispatch, strict=True):
         assert [r["share"] for r in layer["replicas"]] == list(made.share)
-    even = json.loads(rendered(plan.model_copy(update={"dispatch": ()}), "dispatch")["dispatch.json"])["layers"]
+    without = plan.model_copy(update={"dispatch": (), "balancedness_dispatched": None})
+    even = json.loads(rendered(without, "dispatch")["dispatch.json"])["layers"]
     assert all(r["share"] <= 0.5 for layer in even for r in layer["replicas"])
 
 
@@ -112,3 +114,15 @@ def test_targets_describe_themselves():
         assert renderer.target == name
         assert renderer.kind == "experts"
         assert renderer.description
+
+
+@pytest.mark.parametrize("target", RENDERERS)
+def test_falsified_maps_are_not_rendered(plan, target):
+    rows = plan.physical_to_logical_map
+    single = plan.logical_replica_count[1].index(1)
+    lost = tuple((single + 1) % 16 if expert == single else expert for expert in rows[1])
+    for row in ((99, *rows[1][1:]), rows[1][:2], lost):
+        with pytest.raises(FailedCheck, match="not rendered"):
+            RENDERERS[target].render(plan.model_copy(update={"physical_to_logical_map": (rows[0], row, *rows[2:])}))
+    with pytest.raises(FailedCheck, match="dense_layers"):
+        RENDERERS[target].render(plan.model_copy(update={"dense_layers": ()}))
