@@ -11,14 +11,27 @@ from collections import Counter
 from collections.abc import Iterator
 
 import numpy as np
-import numpy.typing as npt
 
 from planner.experts.plan import ExpertsPlan
+from planner.experts.recompute import (
+    balancedness_by_workload,
+    even_dispatch,
+    gpu_loads,
+    hops_per_token,
+    load_shares,
+    loaded_layers,
+    node_fan_out,
+    off_home_share,
+    served_at,
+    slowest_link_s,
+    token_pairs,
+    weighted_dispatch,
+    workload_weights,
+)
 from planner.types import Check, Violation
 from profiles.types import Facts
 
 _RELATIVE = 1e-6
-Array = npt.NDArray[np.float64]
 
 
 def check(plan: ExpertsPlan, facts: Facts) -> Check:  # noqa: ARG001  # placements rest on the spec's loads, not on profiles
@@ -76,7 +89,7 @@ def _shape(plan: ExpertsPlan) -> Iterator[Violation]:
 
 def _form(plan: ExpertsPlan) -> Iterator[Violation]:
     """What stands beside the map is about the same layers, workloads, groups and slots."""
-    spec, loaded = plan.spec, _loaded_layers(plan)
+    spec, loaded = plan.spec, loaded_layers(plan)
     if plan.dense_layers != tuple(i for i in range(spec.shape[0]) if i not in loaded):
         yield _broken("dense_layers", f"says {list(plan.dense_layers)}; the layers without load are others")
     names = [w.name for w in spec.workloads] or ["trace"]
@@ -118,91 +131,21 @@ def _form_of_dispatch(plan: ExpertsPlan, loaded: set[int]) -> Iterator[Violation
 def _limits(plan: ExpertsPlan) -> Iterator[Violation]:
     """Memory, and the cap on the hottest GPU."""
     costs = plan.spec.costs
-    moe_layers = len(_loaded_layers(plan))
+    moe_layers = len(loaded_layers(plan))
     needed = plan.spec.topology.slots_per_gpu * moe_layers * costs.expert_gib
     if costs.memory_gib_per_gpu is not None and needed > costs.memory_gib_per_gpu * (1 + _RELATIVE):
         yield _broken("memory", f"experts need {needed:.2f} GiB per GPU, {costs.memory_gib_per_gpu:g} are allowed")
     if plan.hottest_gpu_cap:
-        mean = sum(_gpu_loads(plan, _even(plan))[w] * p for w, p in enumerate(_weights(plan)))
+        mean = sum(gpu_loads(plan, even_dispatch(plan))[w] * p for w, p in enumerate(workload_weights(plan)))
         hottest = np.asarray(mean).max(axis=1)
-        for layer, load, cap in zip(_loaded_layers(plan), hottest, plan.hottest_gpu_cap, strict=True):
+        for layer, load, cap in zip(loaded_layers(plan), hottest, plan.hottest_gpu_cap, strict=True):
             if load > cap * (1 + _RELATIVE):
                 yield _broken("load cap", f"layer {layer}: the hottest GPU carries {load:.4f}, the cap is {cap:.4f}")
 
 
-def _loaded_layers(plan: ExpertsPlan) -> list[int]:
-    if not plan.spec.workloads:
-        return list(range(plan.spec.shape[0]))
-    return [i for i in range(plan.spec.shape[0]) if any(sum(w.counts[i]) for w in plan.spec.workloads)]
-
-
-def _weights(plan: ExpertsPlan) -> list[float]:
-    weights = [w.weight for w in plan.spec.workloads] or [1.0]
-    return [weight / sum(weights) for weight in weights]
-
-
-def _shares(plan: ExpertsPlan) -> list[Array]:
-    """Per workload, [L, E] share of each layer's tokens that each expert gets, over the layers with load."""
-    layers = _loaded_layers(plan)
-    if not plan.spec.workloads:
-        ids = plan.spec.known_trace()
-        rows = [np.bincount(ids[:, layer].ravel(), minlength=plan.spec.shape[1]).astype(float) for layer in layers]
-        return [np.array([row / row.sum() for row in rows])]
-    counts = [np.array([w.counts[i] for i in layers], dtype=float) for w in plan.spec.workloads]
-    shares = []
-    for own in counts:
-        rows = []
-        for i in range(len(layers)):
-            if own[i].sum():
-                rows.append(own[i] / own[i].sum())
-                continue
-            known = [(p, c[i]) for p, c in zip(_weights(plan), counts, strict=True) if c[i].sum()]
-            rows.append(sum(p * c / c.sum() for p, c in known) / sum(p for p, _ in known))
-        shares.append(np.array(rows))
-    return shares
-
-
-def _even(plan: ExpertsPlan) -> Array:
-    """[L, S] share of its expert's tokens that each slot serves when all copies get equally many."""
-    return np.array([
-        [1 / plan.logical_replica_count[layer][expert] for expert in plan.physical_to_logical_map[layer]]
-        for layer in _loaded_layers(plan)
-    ])  # fmt: skip
-
-
-def _weighted(plan: ExpertsPlan) -> Array:
-    """[L, S] the same with the plan's dispatch."""
-    serves = _even(plan)
-    row_of = {layer: row for row, layer in enumerate(_loaded_layers(plan))}
-    for dispatch in plan.dispatch:
-        for slot, share in zip(dispatch.slot, dispatch.share, strict=True):
-            serves[row_of[dispatch.layer], slot] = share
-    return serves
-
-
-def _gpu_loads(plan: ExpertsPlan, serves: Array) -> list[Array]:
-    """Per workload, [L, G] load of each GPU in units of the mean."""
-    gpus = plan.spec.topology.gpus
-    loads = []
-    for shares in _shares(plan):
-        carried = [
-            [
-                shares[row][expert] * part
-                for expert, part in zip(plan.physical_to_logical_map[layer], serves[row], strict=True)
-            ]
-            for row, layer in enumerate(_loaded_layers(plan))
-        ]
-        loads.append(np.array(carried).reshape(len(carried), gpus, -1).sum(axis=2) * gpus)
-    return loads
-
-
-def _balancedness(plan: ExpertsPlan, serves: Array) -> list[float]:
-    return [float((loads.mean(axis=1) / loads.max(axis=1)).mean()) for loads in _gpu_loads(plan, serves)]
-
-
 def _balance(plan: ExpertsPlan) -> Iterator[Violation]:
-    each = _balancedness(plan, _even(plan))
-    overall = sum(weight * value for weight, value in zip(_weights(plan), each, strict=True))
+    each = balancedness_by_workload(plan, even_dispatch(plan))
+    overall = sum(weight * value for weight, value in zip(workload_weights(plan), each, strict=True))
     if _differs(plan.balancedness, overall):
         yield _broken("balancedness", f"says {plan.balancedness}, the map gives {overall}")
     for result, value in zip(plan.workloads, each, strict=True):
@@ -219,109 +162,35 @@ def _routing(plan: ExpertsPlan) -> Iterator[Violation]:
         ("cross_gpu_hops_per_token", plan.cross_gpu_hops_per_token, slot_gpu, topology.gpus),
         ("cross_node_hops_per_token", plan.cross_node_hops_per_token, slot_node, topology.nodes),
     ):
-        found = _hops(plan, place, count)
+        found = hops_per_token(plan, place, count)
         if said is None or abs(said - found) > 1e-6 * max(1.0, found):
             yield _broken(name, f"says {said}, the map gives {found}")
     if plan.spec.trace is not None:
-        found = _fan_out(plan, slot_node, topology.nodes)
+        found = node_fan_out(plan, slot_node, topology.nodes)
         if _differs(plan.node_fan_out, found):
             yield _broken("node_fan_out", f"says {plan.node_fan_out}, the map gives {found}")
 
 
-def _served_at(plan: ExpertsPlan, place: npt.NDArray[np.int64], count: int) -> list[Array]:
-    """Per layer with load, [E, places] share of each expert's tokens served at each place."""
-    found = []
-    for layer, serves in zip(_loaded_layers(plan), _even(plan), strict=True):
-        at = np.zeros((plan.spec.shape[1], count))
-        np.add.at(at, (np.array(plan.physical_to_logical_map[layer]), place), serves)
-        found.append(at)
-    return found
-
-
-def _hops(plan: ExpertsPlan, place: npt.NDArray[np.int64], count: int) -> float:
-    at = _served_at(plan, place, count)
-    layers = _loaded_layers(plan)
-    weights, shares = _weights(plan), _shares(plan)
-    hops = 0.0
-    for i in range(len(layers) - 1):
-        meets = at[i] @ at[i + 1].T  # [E, E] chance that the two experts' copies are in one place
-        tokens = _pairs(plan, layers[i], layers[i + 1])
-        if tokens is None:
-            left, right = (sum(w * s[j] for w, s in zip(weights, shares, strict=True)) for j in (i, i + 1))
-            tokens = np.outer(left, right)
-        if tokens.sum():
-            hops += 1 - float((tokens * meets).sum() / tokens.sum())
-    return hops
-
-
-def _pairs(plan: ExpertsPlan, layer: int, following: int) -> Array | None:
-    """[E, E] tokens from expert to expert between two layers; None without routing data."""
-    spec = plan.spec
-    if spec.transitions is not None:
-        adjacent = following == layer + 1
-        counts: Array = spec.transitions.array()[layer].astype(float) * adjacent
-        return counts
-    if spec.trace is None:
-        return None
-    ids = spec.trace.array()
-    tokens = np.zeros((spec.shape[1], spec.shape[1]))
-    for a in range(spec.hops_top):
-        for b in range(spec.hops_top):
-            np.add.at(tokens, (ids[:, layer, a], ids[:, following, b]), 1.0)
-    return tokens
-
-
-def _fan_out(plan: ExpertsPlan, node: npt.NDArray[np.int64], num_nodes: int) -> float:
-    ids = plan.spec.known_trace()
-    total = 0.0
-    layers = _loaded_layers(plan)
-    for layer, at in zip(layers, _served_at(plan, node, num_nodes), strict=True):
-        unvisited = np.ones((len(ids), num_nodes))
-        for k in range(ids.shape[2]):
-            unvisited *= 1 - at[ids[:, layer, k]]
-        total += num_nodes - float(unvisited.sum()) / len(ids)
-    return total / len(layers)
-
-
 def _time(plan: ExpertsPlan) -> Iterator[Violation]:
     """Seconds per step: the hottest GPU's computation and the slowest link, layer by layer."""
-    topology, costs, layers = plan.spec.topology, plan.spec.costs, _loaded_layers(plan)
+    topology, costs, layers = plan.spec.topology, plan.spec.costs, loaded_layers(plan)
     visits = costs.tokens_per_step * (plan.spec.trace.shape[2] if plan.spec.trace is not None else 1)
-    weights, shares = _weights(plan), _shares(plan)
-    hottest = sum(w * loads.max(axis=1).sum() for w, loads in zip(weights, _gpu_loads(plan, _even(plan)), strict=True))
+    weights, shares = workload_weights(plan), load_shares(plan)
+    hottest = sum(
+        w * loads.max(axis=1).sum() for w, loads in zip(weights, gpu_loads(plan, even_dispatch(plan)), strict=True)
+    )
     seconds = float(hottest) / topology.gpus * visits * costs.ns_per_token_and_expert * 1e-9
     slot_gpu = np.arange(topology.gpus * topology.slots_per_gpu) // topology.slots_per_gpu
-    at = _served_at(plan, slot_gpu, topology.gpus)
+    at = served_at(plan, slot_gpu, topology.gpus)
     for i in range(len(layers) - 1):
-        tokens = _pairs(plan, layers[i], layers[i + 1])
+        tokens = token_pairs(plan, layers[i], layers[i + 1])
         if tokens is None or not tokens.sum():
             left, right = (sum(w * s[j] for w, s in zip(weights, shares, strict=True)) for j in (i, i + 1))
             tokens = np.outer(left, right)
         sent = at[i].T @ (tokens / tokens.sum()) @ at[i + 1] * visits * costs.bytes_per_token / 1e9
-        seconds += _slowest_link(plan, sent)
+        seconds += slowest_link_s(plan, sent)
     if _differs(plan.seconds_per_step, seconds):
         yield _broken("seconds_per_step", f"says {plan.seconds_per_step}, the map gives {seconds}")
-
-
-def _slowest_link(plan: ExpertsPlan, gigabytes: Array) -> float:
-    """Seconds for ``gigabytes`` [G, G]: the slowest pair of a measured matrix, else the busiest port of a GPU."""
-    topology = plan.spec.topology
-    per_node = topology.gpus // topology.nodes
-    if topology.gb_per_s is not None:
-        return max(
-            float(gigabytes[a, b]) / topology.gb_per_s[a][b] if a != b else 0.0
-            for a in range(topology.gpus)
-            for b in range(topology.gpus)
-        )
-    same = np.arange(topology.gpus)[:, None] // per_node == np.arange(topology.gpus) // per_node
-    slowest = 0.0
-    for link, speed in (
-        (same & ~np.eye(topology.gpus, dtype=bool), topology.gb_per_s_within_node),
-        (~same, topology.gb_per_s_between_nodes),
-    ):
-        sent = np.where(link, gigabytes, 0.0)
-        slowest = max(slowest, float(max(sent.sum(axis=0).max(), sent.sum(axis=1).max())) / speed)
-    return slowest
 
 
 def _dispatch(plan: ExpertsPlan) -> Iterator[Violation]:
@@ -345,8 +214,8 @@ def _dispatch(plan: ExpertsPlan) -> Iterator[Violation]:
 
 
 def _balance_dispatched(plan: ExpertsPlan) -> Iterator[Violation]:
-    each = _balancedness(plan, _weighted(plan))
-    overall = sum(weight * value for weight, value in zip(_weights(plan), each, strict=True))
+    each = balancedness_by_workload(plan, weighted_dispatch(plan))
+    overall = sum(weight * value for weight, value in zip(workload_weights(plan), each, strict=True))
     if _differs(plan.balancedness_dispatched, overall):
         yield _broken("dispatch", f"says {plan.balancedness_dispatched} balancedness, the shares give {overall}")
     for result, value in zip(plan.workloads, each, strict=True):
@@ -362,7 +231,7 @@ def _homes(plan: ExpertsPlan) -> Iterator[Violation]:
         return
     per_node = spec.topology.gpus // spec.topology.nodes * spec.topology.slots_per_gpu
     group_size = spec.shape[1] // spec.groups
-    for layer in _loaded_layers(plan):
+    for layer in loaded_layers(plan):
         homes = plan.home_nodes[layer]
         if any(n != spec.groups // spec.topology.nodes for n in Counter(homes).values()):
             yield _broken("groups", f"layer {layer}: nodes are home to unequal numbers of groups: {homes}")
@@ -371,28 +240,17 @@ def _homes(plan: ExpertsPlan) -> Iterator[Violation]:
         if len(at_home) < spec.shape[1]:
             absent = min(set(range(spec.shape[1])) - at_home)
             yield _broken("groups", f"layer {layer}: expert {absent} has no copy on its home node")
-    said = [("off_home_share", plan.off_home_share, _even(plan))]
+    said = [("off_home_share", plan.off_home_share, even_dispatch(plan))]
     if plan.dispatch:
-        said.append(("off_home_share_dispatched", plan.off_home_share_dispatched, _weighted(plan)))
+        said.append(("off_home_share_dispatched", plan.off_home_share_dispatched, weighted_dispatch(plan)))
     for name, share, serves in said:
-        found = _off_home(plan, serves, per_node, group_size)
+        found = off_home_share(plan, serves, per_node, group_size)
         if _differs(share, found):
             yield _broken(name, f"says {share}, the map gives {found}")
         if spec.max_off_home is not None and found > spec.max_off_home + 1e-6:
             yield _broken(
                 "max_off_home", f"{found:.4f} of the tokens are served off home, {spec.max_off_home:g} may be"
             )
-
-
-def _off_home(plan: ExpertsPlan, serves: Array, per_node: int, group_size: int) -> float:
-    """Share of the tokens that slots off their expert's home node serve, mean over layers."""
-    weights, shares = _weights(plan), _shares(plan)
-    total = 0.0
-    for row, layer in enumerate(_loaded_layers(plan)):
-        for slot, expert in enumerate(plan.physical_to_logical_map[layer]):
-            if slot // per_node != plan.home_nodes[layer][expert // group_size]:
-                total += serves[row, slot] * sum(w * s[row][expert] for w, s in zip(weights, shares, strict=True))
-    return total / len(serves)
 
 
 def _moves(plan: ExpertsPlan) -> Iterator[Violation]:
@@ -402,7 +260,7 @@ def _moves(plan: ExpertsPlan) -> Iterator[Violation]:
         return
     size = spec.topology.slots_per_gpu
     found = []
-    for layer in _loaded_layers(plan):
+    for layer in loaded_layers(plan):
         old, new = spec.current.physical_to_logical_map[layer], plan.physical_to_logical_map[layer]
         found.append(
             sum((Counter(new[i : i + size]) - Counter(old[i : i + size])).total() for i in range(0, len(new), size))
