@@ -134,12 +134,12 @@ def check(
     json_output: Json = False,
 ) -> None:
     """Check a plan again, independently of the solver, against what the store knows now."""
-    from planner.service import check_plan, kind_of, read_plan
+    from planner.service import check_plan, read_plan
 
     made = read_plan(plan)
     result = check_plan(made, command.open_store(database))
     if json_output:
-        command.print_json({"kind": kind_of(made), "outcome": made.outcome, **result.model_dump(mode="json")})
+        command.print_json({"kind": made.kind, "outcome": made.outcome, **result.model_dump(mode="json")})
     elif result.passed:
         command.out().print(f"{plan}: holds ({made.outcome})", markup=False)
     else:

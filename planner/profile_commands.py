@@ -67,10 +67,11 @@ def list_profiles(
     names = KnownNames.of(facts)
     field, columns = KINDS[kind]
     wanted_model, wanted_gpu = _wanted_model(model, facts, names), (names.gpu(gpu, "--gpu") if gpu else None)
+    gpu_of_instance = {(instance.provider, instance.name): instance.gpu for instance in facts.instances}
     found = [
         fact
         for fact in getattr(facts, field)
-        if wanted_gpu in (None, _gpu_of(fact, facts)) and wanted_model in (None, _model_of(fact))
+        if wanted_gpu in (None, _gpu_of(fact, gpu_of_instance)) and wanted_model in (None, _model_of(fact))
     ]
     if json_output:
         command.print_json([fact.model_dump(mode="json") for fact in found])
@@ -231,14 +232,12 @@ def _wanted_model(model: str | None, facts: Facts, names: KnownNames) -> str | N
     return name
 
 
-def _gpu_of(fact: Any, facts: Facts) -> str | None:
+def _gpu_of(fact: Any, gpu_of_instance: dict[tuple[str, str], str]) -> str | None:
     """GPU that a fact is about: its own name, a field, or, of a price, the instance type's."""
     if isinstance(fact, GpuType):
         return fact.name
     if isinstance(fact, Price):
-        return next(
-            (i.gpu for i in facts.instances if (i.provider, i.name) == (fact.provider, fact.instance_type)), None
-        )
+        return gpu_of_instance.get((fact.provider, fact.instance_type))
     gpu: str | None = getattr(fact, "gpu", None)
     return gpu
 

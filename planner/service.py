@@ -28,9 +28,7 @@ def keep(plan: Plan, spec: Frozen, engine: Engine) -> str:
     """Save a plan beside its spec; its id. ``StoreError`` where the store cannot be written."""
     from planner import store
 
-    return store.save(
-        engine, kind_of(plan), spec.model_dump_json(), plan.model_dump_json(), getattr(spec, "name", None)
-    )
+    return store.save(engine, plan.kind, spec.model_dump_json(), plan.model_dump_json(), getattr(spec, "name", None))
 
 
 def answer(kind: str, spec: Frozen, engine: Engine, options: SolveOptions) -> Plan:
@@ -68,9 +66,4 @@ def check_plan(plan: Plan, engine: Engine) -> Check:
     """Check ``plan`` again, against what the store knows now."""
     from profiles.store import snapshot
 
-    return planner_for(kind_of(plan)).check(plan, snapshot(engine))
-
-
-def kind_of(plan: Plan) -> str:
-    """Which planner a plan is from."""
-    return str(getattr(plan, "kind", ""))
+    return planner_for(plan.kind).check(plan, snapshot(engine))

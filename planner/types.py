@@ -66,6 +66,7 @@ class SolveOptions(Frozen):
 class Plan(Frozen):
     """The keys that every plan has. ``bound`` is proven; ``gap`` is |objective − bound| / |objective|."""
 
+    kind: str
     outcome: Outcome
     objective: float | None = None
     bound: float | None = None

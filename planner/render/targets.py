@@ -22,10 +22,9 @@ def render_plan(plan: Plan, target: str) -> dict[str, str]:
     InvalidInput, FailedCheck
         The plan has no answer to render, or failed its check.
     """
-    kind = str(getattr(plan, "kind", ""))
-    targets = RENDERERS.get(kind, {})
+    targets = RENDERERS.get(plan.kind, {})
     if target not in targets:
-        known = ", ".join(targets) or f"none yet for {kind} plans"
+        known = ", ".join(targets) or f"none yet for {plan.kind} plans"
         raise UnknownName("render target", target, targets, field="--target", fix=f"targets: {known}")
     if plan.outcome in ("infeasible", "no_solution"):
         raise InvalidInput(f"is {plan.outcome}: there is nothing to render", field="PLAN")

@@ -57,6 +57,7 @@ def rentable(spec: ServingSpec, facts: Facts, names: KnownNames) -> tuple[Offer,
     wanted = spec.offers
     own = {(p.provider, p.instance_type, p.region, p.market): p for p in wanted.prices}
     instances = {(i.provider, i.name): i for i in facts.instances}
+    grid = {(g.provider, g.region): g.g_co2_per_kwh for g in facts.grid}
     _check_names(spec, facts, wanted.prices)
     gpus = {names.gpu(name, f"offers.gpus[{i}]") for i, name in enumerate(wanted.gpus)} if wanted.gpus else None
     offers = []
@@ -71,7 +72,7 @@ def rentable(spec: ServingSpec, facts: Facts, names: KnownNames) -> tuple[Offer,
         ):
             continue
         is_own = (provider, name, region, market) in own
-        offers.append(_offer(spec, facts, names, instance, region, market, usd_per_hour, own=is_own))
+        offers.append(_offer(spec, grid, names, instance, region, market, usd_per_hour, own=is_own))
     if not offers and any(service.units is None for service in spec.services):
         raise InvalidInput(
             "nothing is left to rent after the filters on providers, regions, GPUs, instance types and markets",
@@ -104,10 +105,9 @@ def _prices(
 
 
 def _offer(
-    spec: ServingSpec, facts: Facts, names: KnownNames, instance: InstanceType, region: str, market: Market,
-    usd_per_hour: float, *, own: bool,
+    spec: ServingSpec, grid: dict[tuple[str, str], float], names: KnownNames, instance: InstanceType, region: str,
+    market: Market, usd_per_hour: float, *, own: bool,
 ) -> Offer:  # fmt: skip
-    grid = {(g.provider, g.region): g.g_co2_per_kwh for g in facts.grid}
     idle_w = (names.gpu_type(instance.gpu).idle_w + spec.host_w_per_gpu) * instance.num_gpus
     offer = Offer(
         instance.provider, instance.name, region, market, instance.gpu, instance.num_gpus, usd_per_hour, idle_w,

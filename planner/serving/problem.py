@@ -89,6 +89,13 @@ class Problem:
         """[P, O] what one busy replica adds to the objective beyond its instance."""
         return service.active_w[:, None] * self.per_active_w
 
+    def watts(self, answer: Answer) -> Floats:
+        """[O] power drawn on each offer with every replica of ``answer`` busy, idle GPUs included."""
+        drawn: Floats = answer.instances * self.offers.idle_w
+        for service, counts in zip(self.services, answer.replicas, strict=True):
+            drawn = drawn + service.active_w @ counts
+        return drawn
+
     def with_hosts(self, hosts: tuple[Bools, ...]) -> Problem:
         """The same problem with other hosting masks, one per service."""
         services = tuple(replace(s, hosts=h) for s, h in zip(self.services, hosts, strict=True))

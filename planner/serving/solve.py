@@ -168,10 +168,7 @@ def _candidates(question: Question, optimum: Optimum) -> list[tuple[str, float, 
         more = replace(problem, budget_usd_per_hour=budget + 1)
         found.append(("limits.budget_usd_per_hour", budget, used, 1.0, "$/h", more))
     if problem.power_w is not None:
-        used = float(problem.offers.idle_w @ answer.instances) + sum(
-            float(service.active_w @ counts.sum(axis=1))
-            for service, counts in zip(problem.services, answer.replicas, strict=True)
-        )
+        used = float(problem.watts(answer).sum())
         more = replace(problem, power_w=problem.power_w + 1000)
         found.append(("limits.power_w", problem.power_w, used, 1000.0, "kW", more))
     if problem.max_gpu_types is not None:

@@ -169,13 +169,10 @@ def _power(question: Question, answer: Answer) -> tuple[float | None, float | No
     rented = [offer for offer, count in zip(question.offers, answer.instances, strict=True) if count]
     if any(offer.idle_w is None for offer in rented):
         return None, None
-    table = question.problem.offers
-    watts = answer.instances * table.idle_w
-    for service, counts in zip(question.problem.services, answer.replicas, strict=True):
-        watts = watts + service.active_w @ counts
+    watts = question.problem.watts(answer)
     grams = None
     if all(offer.g_co2_per_kwh is not None for offer in rented):
-        grams = float(watts @ table.g_co2_per_kwh) / 1000
+        grams = float(watts @ question.problem.offers.g_co2_per_kwh) / 1000
     return float(watts.sum()), grams
 
 
