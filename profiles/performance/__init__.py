@@ -7,6 +7,7 @@ Non-negative terms make every answer monotone: longer requests and more of them 
 """
 
 from profiles.performance.answers import Capacity, Memory, Percentile, Prediction, Slo
+from profiles.performance.iteration import Iteration
 from profiles.performance.model import PerformanceModel
 
-__all__ = ["Capacity", "Memory", "Percentile", "PerformanceModel", "Prediction", "Slo"]
+__all__ = ["Capacity", "Iteration", "Memory", "Percentile", "PerformanceModel", "Prediction", "Slo"]

@@ -32,7 +32,8 @@ class Prediction:
 
     Latencies are at the asked percentile; throughput and power are means. ``power_w`` is of all the
     replica's GPUs together, NaN where neither a measurement nor a GPU fact says anything.
-    ``relative_error`` is the half-width of a 90% interval of end-to-end time and of throughput, as a fraction.
+    Every ``*_error`` is the width ``r`` of a 90% interval ``[value / (1 + r), value · (1 + r)]`` of its quantity;
+    ``relative_error`` is that of end-to-end time.
     """
 
     ttft_ms: Floats
@@ -43,6 +44,10 @@ class Prediction:
     power_w: Floats
     origin: Strings
     relative_error: Floats
+    ttft_error: Floats
+    tpot_error: Floats
+    throughput_error: Floats
+    power_error: Floats
 
 
 @dataclass(frozen=True)

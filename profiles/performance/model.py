@@ -14,11 +14,13 @@ from profiles.names import KnownNames
 from profiles.performance.answers import Capacity, Floats, Memory, Percentile, Prediction, Slo, Strings
 from profiles.performance.capacity import ALONE, crowd, sustain
 from profiles.performance.datasheet import Datasheet, datasheet
+from profiles.performance.iteration import Iteration
 from profiles.performance.latency import Latency, RunningLimit
 from profiles.performance.layouts import ROOFLINE_ENGINE, FamilyKey, family_key, order, roofline_layouts
 from profiles.performance.learn import Family, learn
 from profiles.performance.memory import memory
 from profiles.performance.power import Power, fit_power
+from profiles.performance.replay import MOST_RUNNING, new_iteration
 from profiles.performance.rows import Rows, read_rows
 from profiles.performance.systems import Member
 from profiles.performance.trust import Trust, borrowed_trust, trust
@@ -140,7 +142,21 @@ class PerformanceModel:
             power_w=_watts(profile.power, mean.running).reshape(shape),
             origin=origin.reshape(shape),
             relative_error=error.reshape(shape),
+            ttft_error=error.reshape(shape),
+            tpot_error=error.reshape(shape),
+            throughput_error=error.reshape(shape),
+            power_error=np.full(shape, 0.2),
         )
+
+    def iteration(self, layout: Layout) -> Iteration:
+        """What one engine step of ``layout`` costs, for a replay or for splitting prefill from decode.
+
+        Raises ``InvalidInput`` like ``predict``.
+        """
+        profile = self._profile(layout)
+        latency = profile.latency.continuous()
+        most = int(np.clip(min(latency.limit.slots, BEYOND_MEASURED * profile.highest_concurrency), 1, MOST_RUNNING))
+        return new_iteration(layout, latency, most, self._card(layout), profile.power, profile.trust.error)
 
     def capacity(
         self,
