@@ -3,7 +3,8 @@
 The program only needs some routing that fits. Many do, and a solver returns any of them; the one whose busiest pool is
 least busy forgives most errors of rates and traffic. A linear program per service:
 
-    min u   with   Σ_p x_pb = 1,   Σ_b load_pb x_pb ≤ u·(N_p − k),   spot share within its limit,   0 ≤ x,   u ≤ 1
+    min u   with   Σ_p x_pb = 1,   Σ_b load_pb x_pb ≤ u·(N_p − k),   spot share within its limit,   0 ≤ x,   u ≤ 1,
+    and what the prefill pools of a group take, its decode pools take
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import replace
 import numpy as np
 
 from planner.program import Floats, ProgramBuilder
+from planner.serving.model import hand_over
 from planner.serving.problem import Answer, Problem, ServiceNumbers
 from planner.solver import solve
 from planner.types import SolveOptions
@@ -40,13 +42,15 @@ def _shares(service: ServiceNumbers, replicas: np.ndarray, share: Floats, option
     busiest = builder.columns("busiest", 1.0, count=1, upper=1.0)
     x = builder.columns("x", 0.0, count=pools.size, upper=1.0)
     demand = builder.rows("demand", 1.0, 1.0, count=load.shape[1])
-    builder.entries(demand[buckets], x, 1.0)
+    admitted = service.admits[pools]
+    builder.entries(demand[buckets[admitted]], x[admitted], 1.0)
+    hand_over(builder, service, pools, buckets, x)
     room = builder.rows("room", -np.inf, 0.0, count=load.shape[0])
     builder.entries(room[pools], x, load[pools, buckets])
     builder.entries(room[usable > 0], busiest, -usable[usable > 0].astype(float))
     if service.max_spot_fraction < 1 and service.spot.any():
         row = builder.rows("spot", -np.inf, service.max_spot_fraction * float(service.rate.sum()))
-        on_spot = service.spot[pools]
+        on_spot = service.spot[pools] & admitted
         builder.entries(row, x[on_spot], service.rate[buckets[on_spot]])
     found = solve(builder.program(), options)
     if found.outcome != "optimal" or found.values is None:

@@ -10,6 +10,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 
+from planner.serving.check_split import split_layouts, split_route
 from planner.serving.plan import HOURS_PER_MONTH, Allocation, Rental, Route, ServingPlan
 from planner.serving.spec import RateUnit, Service
 from planner.types import Check, Violation
@@ -34,6 +35,7 @@ def check(plan: ServingPlan, facts: Facts) -> Check:
         *_capacity(plan),
         *_profiles(plan, facts, names),
         *_replica_rules(plan),
+        *split_layouts(plan),
         *_places(plan, facts, names),
         *_packing(plan),
         *_limits(plan),
@@ -87,8 +89,8 @@ def _demand(plan: ServingPlan) -> Iterator[Violation]:
             if bucket is None or (route.mean_input_tokens, route.mean_output_tokens) != bucket.size:
                 yield _broken("demand", f"{service.name}: routes a size that is not in the workload: {size}")
                 continue
-            if route.unit not in units:
-                yield _broken("demand", f"{service.name}: routes {bucket.label} to {route.unit}, which does not run")
+            for unit in {route.unit, route.decode_unit or route.unit} - units:
+                yield _broken("demand", f"{service.name}: routes {bucket.label} to {unit}, which does not run")
             if not 0 <= route.fraction <= 1 + _RELATIVE:
                 yield _broken("demand", f"{service.name}: {route.fraction} is not a fraction of {bucket.label}")
             if _differs(route.requests_per_s, route.fraction * bucket.requests_per_s * scale):
@@ -102,10 +104,13 @@ def _demand(plan: ServingPlan) -> Iterator[Violation]:
 
 
 def _pools(allocation: list[Allocation]) -> dict[object, list[Allocation]]:
-    """Replicas that stand in for each other: one layout (or given unit) on one market class."""
+    """Replicas that stand in for each other: one layout (or given unit) in one role on one market class; those of a
+    split service in one place.
+    """
     pools: dict[object, list[Allocation]] = defaultdict(list)
     for a in allocation:
-        pools[a.layout or a.instance_type, a.market == "spot"].append(a)
+        place = () if a.role == "unified" else (a.role, a.provider, a.region)
+        pools[a.layout or a.instance_type, a.market == "spot", place].append(a)
     return pools
 
 
@@ -120,6 +125,8 @@ def _capacity(plan: ServingPlan) -> Iterator[Violation]:
                 )
                 continue
             busy[route.unit] += route.requests_per_s / route.requests_per_s_per_replica
+            if route.decode_unit is not None and route.decode_requests_per_s_per_replica:
+                busy[route.decode_unit] += route.requests_per_s / route.decode_requests_per_s_per_replica
         for members in _pools(allocation).values():
             replicas = sum(a.replicas for a in members)
             work = sum(busy[a.unit] for a in members)
@@ -150,6 +157,8 @@ def _profiles(plan: ServingPlan, facts: Facts, names: KnownNames) -> Iterator[Vi
                 yield from _given_rate(service, unit, route)
             elif unit.layout.model != names.model(service.model):
                 yield _broken("model", f"{unit.unit} runs {unit.layout.model}, not {service.model}")
+            elif unit.role != "unified":
+                yield from split_route(performance, service, unit, by_unit.get(route.decode_unit or ""), route)
             else:
                 yield from _predicted_rate(performance, service, unit, route)
 

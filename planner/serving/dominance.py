@@ -69,7 +69,9 @@ def _hosts_needed(problem: Problem, service: ServiceNumbers) -> Bools:
     for p in np.argsort(-price, kind="stable"):
         if not kept[p]:
             continue
-        rivals = kept & (price <= price[p])
+        rivals = (
+            kept & (price <= price[p]) & (service.roles == service.roles[p]) & (service.groups == service.groups[p])
+        )
         if counts_spot:
             rivals &= service.spot <= service.spot[p]
         rivals[p] = False

@@ -31,7 +31,7 @@ def unservable(question: Question) -> tuple[Conflict, ...]:
     """One conflict per service with request sizes that no pool on offer can serve at any rate."""
     conflicts = []
     for s, (numbers, pools) in enumerate(zip(question.problem.services, question.pools, strict=True)):
-        lost = np.flatnonzero((numbers.reachable <= 0).all(axis=0))
+        lost = np.flatnonzero(np.isinf(numbers.least_load))
         if lost.size:
             hosted = [pool for pool, runs in zip(pools, numbers.hosted.tolist(), strict=True) if runs]
             conflicts.append(_unservable_conflict(question, s, lost, hosted))
@@ -50,17 +50,34 @@ def _unservable_conflict(question: Question, s: int, lost: np.ndarray, pools: li
     if profiles and len(profiles) == len(pools):
         most_in, most_out = max(p.input_tokens[-1] for p in profiles), max(p.output_tokens[-1] for p in profiles)
         detail += f"; the rate profiles reach to {most_in:,} in, {most_out:,} out, and may hold 0 below that"
-    capacities = [pool.capacity for pool in pools if pool.capacity is not None]
+    capacities = [pool.capacity for pool in pools if pool.capacity is not None and pool.half is None]
     if capacities and all((c.binding[lost] == "context").any() for c in capacities):
         detail += "; they are longer than the model's context"
     elif capacities and all((c.binding[lost] == "memory").any() for c in capacities):
         detail += "; their KV cache does not fit beside the weights on any layout on offer"
     fastest = [{name: getattr(capacity, f"best_{name}")[lost] for name in _LATENCIES} for capacity in capacities]
+    fastest += _fastest_split(pools, lost)
     relaxations = _nearest_slo(service, s, [buckets[b].label for b in lost], fastest)
     if not relaxations:
         detail += _nearest_together(service, fastest)
     constraints = tuple(relaxation.limit for relaxation in relaxations) or (f"services[{s}].workload",)
     return Conflict(constraints=constraints, detail=detail, relaxations=relaxations)
+
+
+def _fastest_split(pools: list[Pool], lost: np.ndarray) -> list[dict[str, Floats]]:
+    """Latencies of a prompt on the fastest prefill pool of each group, then decoded on its fastest decode pool."""
+    halves = [pool.half for pool in pools if pool.half is not None]
+    found = []
+    for group in dict.fromkeys(half.group for half in halves):
+        members = [half for half in halves if half.group == group]
+        if {half.role for half in members} == {"prefill", "decode"}:
+            best = {
+                name: {role: np.min([getattr(h.phase, f"best_{name}")[lost] for h in members if h.role == role], axis=0)
+                       for role in ("prefill", "decode")}
+                for name in _LATENCIES
+            }  # fmt: skip
+            found.append({name: best[name]["prefill"] + best[name]["decode"] for name in _LATENCIES})
+    return found
 
 
 def _nearest_slo(service: Service, s: int, labels: list[str], pools: list[dict[str, Floats]]) -> tuple[Relaxation, ...]:

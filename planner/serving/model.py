@@ -14,7 +14,8 @@ Variables:
 Objective:
     min Σ_o price_o y_o + Σ_po a_po n_po
 Constraints:
-    demand      Σ_p x_pb = 1                                            for every b
+    demand      Σ_p x_pb = 1                                            for every b, over pools that are not decode
+    hand-over   Σ_{p prefill in g} x_pb = Σ_{p decode in g} x_pb         for every b and group g of split pools
     capacity    Σ_b λ_b/(c_pb u_s) x_pb ≤ N_p − k_s z_p                 for every p (k_s spares); where the loads
                 sum to less than 1 they are scaled to 1, which leaves the same whole counts and a tighter relaxation
     packing     Σ_{p: g_p ≥ d} n_po g_p/d ≤ ⌊G_o/d⌋ y_o                 for every o and replica size d on it
@@ -28,7 +29,7 @@ wastes a slot that another order would use.
 This is Mélange (Griggs et al. 2024, §5.3, eqs. 1–4) with three changes. Its binary x[slice, GPU] becomes a share, that
 is an infinite slice factor, so an optimum is never dearer and the k! orders of equal slices, and of equal replicas, are
 gone before the solver sees them: only counts are integer. Several replicas share an instance that is paid whole. And
-several services share offers and limits.
+several services share offers and limits. Pools that do one phase only are Splitwise's (Patel et al., ISCA 2024, §4).
 """
 
 from __future__ import annotations
@@ -112,7 +113,9 @@ def _service(builder: ProgramBuilder, service: ServiceNumbers, s: int, cost: Flo
 
     total = 0.0 if unbounded else 1.0
     demand = builder.rows(f"demand_{s}", total, total, count=num_buckets)
-    builder.entries(demand[buckets], x, 1.0)
+    admitted = service.admits[pools]
+    builder.entries(demand[buckets[admitted]], x[admitted], 1.0)
+    hand_over(builder, service, pools, buckets, x, name=f"hand_over_{s}")
     capacity = builder.rows(f"capacity_{s}", -np.inf, 0.0, count=num_pools)
     busy = load if unbounded else _tightened(load)
     builder.entries(capacity[pools], x, busy[pools, buckets])
@@ -130,11 +133,25 @@ def _service(builder: ProgramBuilder, service: ServiceNumbers, s: int, cost: Flo
     if service.max_spot_fraction < 1 and service.spot.any():
         allowed = service.max_spot_fraction * float(service.rate.sum())
         row = builder.rows(f"spot_{s}", -np.inf, 0.0 if unbounded else allowed)
-        on_spot = service.spot[pools]
+        on_spot = service.spot[pools] & admitted
         builder.entries(row, x[on_spot], service.rate[buckets[on_spot]])
         if unbounded:
             builder.entries(row, scale, -allowed)
     return share, counts
+
+
+def hand_over(
+    builder: ProgramBuilder, service: ServiceNumbers, pools: Ints, buckets: Ints, x: Ints, name: str = "hand_over"
+) -> None:
+    """Rows: of every bucket as much is decoded in a group as is read there. ``x[i]`` is the column of
+    (``pools[i]``, ``buckets[i]``).
+    """
+    split = np.flatnonzero(service.groups[pools] >= 0)
+    if not split.size:
+        return
+    keys, row = np.unique(np.stack([service.groups[pools[split]], buckets[split]]), axis=1, return_inverse=True)
+    rows = builder.rows(name, 0.0, 0.0, count=keys.shape[1])
+    builder.entries(rows[row.ravel()], x[split], np.where(service.admits[pools[split]], 1.0, -1.0))
 
 
 def _tightened(load: Floats) -> Floats:

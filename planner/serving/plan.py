@@ -11,6 +11,7 @@ from planner.types import Frozen, Plan
 from profiles.types import Layout, Market, Origin
 
 HOURS_PER_MONTH = 730.0
+Role = Literal["unified", "prefill", "decode"]
 
 
 class Allocation(Frozen):
@@ -20,7 +21,7 @@ class Allocation(Frozen):
     service: str
     gpu: str
     gpus_per_replica: int
-    role: Literal["unified", "prefill", "decode"] = "unified"
+    role: Role = "unified"
     precision: str
     engine: str
     layout: Layout | None = Field(default=None, description="None where the spec itself gave the unit's rates")
@@ -50,7 +51,11 @@ class Rental(Frozen):
 
 
 class Route(Frozen):
-    """Where one request size goes. Latencies are at the SLO's percentile with ``concurrency`` requests in flight."""
+    """Where one request size goes. Latencies are at the SLO's percentile with ``concurrency`` requests in flight.
+
+    With a ``decode_unit``, ``unit`` reads the prompt at its full rate and sends the KV cache there; ``concurrency`` is
+    then the decode replica's, and TPOT and end-to-end time include the transfer.
+    """
 
     service: str
     input_tokens: Range
@@ -58,11 +63,14 @@ class Route(Frozen):
     mean_input_tokens: float
     mean_output_tokens: float
     unit: str
+    decode_unit: str | None = None
     fraction: float
     requests_per_s: float
     requests_per_s_per_replica: float = Field(
         description="what one replica sustains of this size alone, within the SLO"
     )
+    decode_requests_per_s_per_replica: float | None = None
+    kv_transfer_ms: float | None = None
     concurrency: float | None = None
     ttft_ms: float | None = None
     tpot_ms: float | None = None
@@ -76,6 +84,15 @@ class Baseline(Frozen):
     """The cheapest plan restricted to one GPU type; null where that type alone cannot serve the request."""
 
     gpu: str
+    usd_per_hour: float | None
+    objective: float | None
+    detail: str = ""
+
+
+class PoolBaseline(Frozen):
+    """The best plan with unified pools only, or with split pools only, under the same limits."""
+
+    pools: Literal["unified", "split"]
     usd_per_hour: float | None
     objective: float | None
     detail: str = ""
@@ -109,5 +126,6 @@ class ServingPlan(Plan):
     routing: tuple[Route, ...] = ()
     baselines: tuple[Baseline, ...] = ()
     savings_vs_best_single_type: float | None = None
+    pool_baselines: tuple[PoolBaseline, ...] = Field(default=(), description="where a service may be split")
     binding_limits: tuple[BindingLimit, ...] = ()
     explanation: tuple[str, ...] = ()

@@ -9,8 +9,10 @@ import numpy as np
 from planner.errors import InvalidInput, MissingProfile, UnknownName
 from planner.program import Bools, Floats, Ints
 from planner.serving.offers import Offer, given, rentable
-from planner.serving.problem import Cap, OfferNumbers, Problem, ServiceNumbers, prices
+from planner.serving.plan import Role
+from planner.serving.problem import DECODE, PREFILL, UNIFIED, Cap, OfferNumbers, Problem, ServiceNumbers, prices
 from planner.serving.spec import Bucket, RateUnit, Service, ServingSpec
+from planner.serving.split import Half, halves, hand_over_groups, useful_places
 from profiles.names import KnownNames
 from profiles.performance import Capacity, PerformanceModel, Slo
 from profiles.rates import sustained
@@ -22,7 +24,7 @@ MOST_REPLICAS = 100_000
 @dataclass(frozen=True)
 class Pool:
     """Replicas of one layout on one market class, at rates that are predicted (``layout`` and ``capacity``), given by
-    the spec (``unit``), or measured as rates (``profile``).
+    the spec (``unit``), or measured as rates (``profile``). With a ``half`` it does one phase of requests only.
     """
 
     name: str
@@ -33,6 +35,12 @@ class Pool:
     capacity: Capacity | None = None
     unit: RateUnit | None = None
     profile: RateProfile | None = None
+    half: Half | None = None
+
+    @property
+    def role(self) -> Role:
+        """Which phases of a request it does."""
+        return "unified" if self.half is None else self.half.role
 
 
 @dataclass(frozen=True)
@@ -68,7 +76,7 @@ def pose(spec: ServingSpec, facts: Facts) -> Question:
         elif service.rate_profiles is not None:
             pools.append(_profiled_pools(index, service.rate_profiles, offers, facts))
         else:
-            pools.append(_measured_pools(index, service, buckets[index], offers, performance, facts, names))
+            pools.append(_measured_pools(spec, index, buckets[index], offers, performance, facts, names))
     numbers = tuple(
         _service_numbers(service, sizes, members, offers, names)
         for service, sizes, members in zip(spec.services, buckets, pools, strict=True)
@@ -95,7 +103,7 @@ def pose(spec: ServingSpec, facts: Facts) -> Question:
 
 def _check_not_absurd(index: int, service: ServiceNumbers) -> None:
     """Refuse traffic that would take more replicas than anyone runs: a slip in a rate or a unit."""
-    best = np.where(service.hosted[:, None], service.load, np.inf).min(axis=0, initial=np.inf)
+    best = service.least_load
     needed = float(best[np.isfinite(best)].sum())
     if needed > MOST_REPLICAS:
         raise InvalidInput(
@@ -130,10 +138,12 @@ def slo_of(service: Service) -> Slo:
 
 
 def _measured_pools(
-    index: int, service: Service, buckets: tuple[Bucket, ...], offers: list[Offer], performance: PerformanceModel,
+    spec: ServingSpec, index: int, buckets: tuple[Bucket, ...], offers: list[Offer], performance: PerformanceModel,
     facts: Facts, names: KnownNames,
 ) -> tuple[Pool, ...]:  # fmt: skip
-    gpus = sorted({offer.gpu for offer in offers if not service.regions or offer.region in service.regions})
+    service = spec.services[index]
+    allowed = [offer for offer in offers if not service.regions or offer.region in service.regions]
+    gpus = sorted({offer.gpu for offer in allowed})
     if not gpus:
         there = ", ".join(sorted({offer.region for offer in offers}))
         raise InvalidInput(
@@ -149,13 +159,22 @@ def _measured_pools(
         raise _nothing_measured(index, service, model, gpus, performance, facts, names)
     sizes = np.array([bucket.size for bucket in buckets]).reshape(-1, 2)
     markets = sorted({offer.market == "spot" for offer in offers})
+    only_prices_differ = spec.objective == "cost" and not spec.limits.availability
+    places = useful_places(allowed, comparable=only_prices_differ) if service.split != "off" else ()
     pools = []
     for layout in layouts:
-        capacity = performance.capacity(layout, sizes[:, 0], sizes[:, 1], slo_of(service))
-        pools += [
-            Pool(layout.label + (" spot" if spot else ""), layout.gpu, layout.num_gpus, spot, layout, capacity)
-            for spot in markets
-        ]
+        slo = slo_of(service)
+        capacity = performance.capacity(layout, sizes[:, 0], sizes[:, 1], slo)
+        for spot in markets:
+            name = layout.label + (" spot" if spot else "")
+            if service.split != "required":
+                pools.append(Pool(name, layout.gpu, layout.num_gpus, spot, layout, capacity))
+            if service.split != "off":
+                iteration = performance.iteration(layout)
+                pools += [
+                    Pool(f"{name} {half.role}", layout.gpu, layout.num_gpus, spot, layout, capacity, half=half)
+                    for half in halves(service, layout, iteration, capacity, slo, sizes, places, spot=spot)
+                ]
     return tuple(pools)
 
 
@@ -227,10 +246,14 @@ def _service_numbers(
         min_replicas=service.min_replicas,
         spare_replicas=service.spare_replicas,
         max_spot_fraction=service.max_spot_fraction,
+        role=np.array([{"unified": UNIFIED, "prefill": PREFILL, "decode": DECODE}[pool.role] for pool in pools]),
+        group=hand_over_groups([pool.half for pool in pools]),
     )
 
 
 def _rates(pool: Pool, service: Service, buckets: tuple[Bucket, ...]) -> Floats:
+    if pool.half is not None:
+        return pool.half.phase.requests_per_s
     if pool.capacity is not None:
         return pool.capacity.requests_per_s
     if pool.profile is not None:
@@ -246,8 +269,8 @@ def _active_w(pool: Pool, names: KnownNames) -> float:
     """Power of a busy replica above its idle power: its largest over the sizes it serves; 0 where unknown."""
     if pool.capacity is None:
         return 0.0
-    served = pool.capacity.requests_per_s > 0
-    watts = pool.capacity.power_w[served & np.isfinite(pool.capacity.power_w)]
+    busy = pool.half.phase if pool.half is not None else pool.capacity
+    watts = busy.power_w[(busy.requests_per_s > 0) & np.isfinite(busy.power_w)]
     if not watts.size:
         return 0.0
     return max(float(watts.max()) - names.gpu_type(pool.gpu).idle_w * pool.num_gpus, 0.0)
@@ -264,6 +287,7 @@ def _hosts(service: Service, pools: tuple[Pool, ...], offers: list[Offer]) -> Bo
             pool.gpu == offer.gpu
             and pool.spot == (offer.market == "spot")
             and (not service.regions or offer.region in service.regions)
+            and (pool.half is None or pool.half.place == (offer.provider, offer.region))
             and (power_of_two or (pool.num_gpus % offer.num_gpus == 0 and offer.num_gpus >= 8))
         )
 

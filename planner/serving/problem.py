@@ -2,6 +2,9 @@
 
 Sizes: B buckets and P pools of one service, O offers. A *pool* is one layout on one market class (spot or not);
 its replicas may run on several offers. An *offer* is an instance type in a region on a market.
+
+A pool is unified, or it does one phase of requests: prefill pools and decode pools of one *group* may hand KV caches to
+each other, so that of every bucket as much is decoded in a group as its prefill pools read.
 """
 
 from __future__ import annotations
@@ -12,6 +15,8 @@ import numpy as np
 
 from planner.program import Bools, Floats, Ints
 from planner.serving.spec import Objective
+
+UNIFIED, PREFILL, DECODE = 0, 1, 2
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,43 @@ class ServiceNumbers:
     min_replicas: int = 0
     spare_replicas: int = 0
     max_spot_fraction: float = 1.0
+    role: Ints | None = None  # [P] UNIFIED, PREFILL or DECODE; None: all unified
+    group: Ints | None = None  # [P] pools between which KV caches can move; -1 for unified ones
+
+    @property
+    def roles(self) -> Ints:
+        """[P] role of each pool."""
+        return np.zeros(self.gpus.size, np.int64) if self.role is None else self.role
+
+    @property
+    def groups(self) -> Ints:
+        """[P] group of each pool."""
+        return np.full(self.gpus.size, -1) if self.group is None else self.group
+
+    @property
+    def admits(self) -> Bools:
+        """[P] pools that requests arrive at: all but those that decode only."""
+        return np.asarray(self.roles != DECODE)
+
+    @property
+    def phases(self) -> tuple[tuple[Ints, Ints], ...]:
+        """(prefill pools, decode pools) of each group."""
+        return tuple(
+            (np.flatnonzero((self.groups == g) & (self.roles == PREFILL)),
+             np.flatnonzero((self.groups == g) & (self.roles == DECODE)))
+            for g in np.unique(self.groups[self.groups >= 0])
+        )  # fmt: skip
+
+    @property
+    def least_load(self) -> Floats:
+        """[B] fewest replicas that each bucket alone would keep busy; inf where nothing can serve it."""
+        load = np.where(self.hosted[:, None], self.load, np.inf)
+        least = load[self.roles == UNIFIED].min(axis=0, initial=np.inf)
+        for prefill, decode in self.phases:
+            least = np.minimum(
+                least, load[prefill].min(axis=0, initial=np.inf) + load[decode].min(axis=0, initial=np.inf)
+            )
+        return np.asarray(least)
 
     @property
     def hosted(self) -> Bools:

@@ -8,14 +8,15 @@ from dataclasses import replace
 import numpy as np
 
 from planner.serving.balance import balanced
+from planner.serving.baselines import single_types, unified_or_split
 from planner.serving.infeasible import conflicting_limits, unservable
 from planner.serving.optimise import Optimum, optimise
-from planner.serving.plan import Baseline, BindingLimit, ServingPlan
+from planner.serving.plan import BindingLimit, ServingPlan
 from planner.serving.pools import Question, pose
-from planner.serving.problem import Problem, ServiceNumbers
+from planner.serving.problem import Problem
 from planner.serving.spec import ServingSpec
 from planner.serving.write import write_plan
-from planner.solver import SOLVER, relative_gap
+from planner.solver import SOLVER
 from planner.types import Conflict, Outcome, SolveOptions
 from profiles.types import Facts
 
@@ -39,12 +40,16 @@ def solve(spec: ServingSpec, facts: Facts, options: SolveOptions) -> ServingPlan
             conflicts = conflicting_limits(question, options)
         return _without_mix(question, facts, optimum.solution.outcome, conflicts, started)
     extras_until = time.perf_counter() + options.time_limit_s
-    baselines, best = _baselines(question, optimum, options, extras_until)
+    pool_baselines, best = unified_or_split(question, optimum, options, extras_until)
+    baselines, best = single_types(question, best, options, extras_until)
     binding = _binding_limits(question, best, options, extras_until)
     if best.answer is not None:
         best = replace(best, answer=balanced(question.problem, best.answer, options))
     plan = write_plan(question, best, baselines, binding)
-    return plan.model_copy(update={"profile_digest": facts.digest, "solve_seconds": time.perf_counter() - started})
+    return plan.model_copy(update={
+        "profile_digest": facts.digest, "pool_baselines": pool_baselines,
+        "solve_seconds": time.perf_counter() - started,
+    })  # fmt: skip
 
 
 def _without_mix(
@@ -55,64 +60,6 @@ def _without_mix(
         solve_seconds=time.perf_counter() - started,
         explanation=tuple(conflict.detail for conflict in conflicts),
     )  # fmt: skip
-
-
-def _baselines(
-    question: Question, optimum: Optimum, options: SolveOptions, until: float
-) -> tuple[tuple[Baseline, ...], Optimum]:
-    """The cheapest plan of each single GPU type. Should one beat an unproven plan, it becomes the plan."""
-    problem = question.problem
-    baselines, best = [], optimum
-    for gpu_type in np.unique(problem.offers.gpu_type):
-        gpu = next(o.gpu for o, t in zip(question.offers, problem.offers.gpu_type, strict=True) if t == gpu_type)
-        alone = problem.with_hosts(tuple(s.hosts & (problem.offers.gpu_type == gpu_type) for s in problem.services))
-        lost = [_sizes_lost(service) for service in alone.services]
-        if any(lost):
-            total = sum(service.rate.size for service in alone.services)
-            baselines.append(
-                Baseline(
-                    gpu=gpu, usd_per_hour=None, objective=None, detail=f"cannot serve {sum(lost)} of {total} sizes"
-                )
-            )
-            continue
-        remaining = until - time.perf_counter()
-        if remaining <= 0:
-            baselines.append(Baseline(gpu=gpu, usd_per_hour=None, objective=None, detail="not computed: time limit"))
-            continue
-        single = optimise(alone, options.model_copy(update={"time_limit_s": remaining}))
-        if single.answer is None:
-            why = {"infeasible": "cannot meet the limits alone"}.get(single.solution.outcome, "not found in time")
-            baselines.append(Baseline(gpu=gpu, usd_per_hour=None, objective=None, detail=why))
-            continue
-        value = _objective(problem, single)
-        usd = float(single.answer.instances @ problem.offers.usd_per_hour)
-        baselines.append(Baseline(gpu=gpu, usd_per_hour=usd, objective=value))
-        if (
-            single.solution.objective is not None
-            and single.solution.objective < (best.solution.objective or 0.0) - 1e-9
-        ):
-            best = _adopted(optimum, single, options)
-    return tuple(baselines), best
-
-
-def _sizes_lost(service: ServiceNumbers) -> int:
-    """How many request sizes no pool can serve."""
-    return int((service.reachable <= 0).all(axis=0).sum())
-
-
-def _adopted(proven: Optimum, better: Optimum, options: SolveOptions) -> Optimum:
-    """``better``'s mix under ``proven``'s bound: its own holds for one GPU type only."""
-    gap = relative_gap(better.solution.objective, proven.solution.bound)
-    outcome: Outcome = "optimal" if gap is not None and gap <= options.gap else "feasible"
-    return replace(better, solution=replace(better.solution, bound=proven.solution.bound, outcome=outcome))
-
-
-def _objective(problem: Problem, optimum: Optimum) -> float | None:
-    """The objective as people read it: goodput in requests/s, everything else as minimised."""
-    value = optimum.solution.objective
-    if value is None or not problem.goodput:
-        return value
-    return abs(value) * float(sum(service.rate.sum() for service in problem.services))
 
 
 def _binding_limits(

@@ -10,7 +10,8 @@ from planner.serving.offers import Offer
 from planner.serving.optimise import Optimum
 from planner.serving.plan import HOURS_PER_MONTH, Allocation, Baseline, BindingLimit, Rental, Route, ServingPlan
 from planner.serving.pools import Pool, Question
-from planner.serving.problem import Answer
+from planner.serving.problem import Answer, ServiceNumbers
+from planner.serving.split import matched
 from planner.solver import SOLVER
 
 _NOTHING = 1e-7
@@ -34,7 +35,7 @@ def write_plan(
     allocation, routing = [], []
     usd_per_gpu_hour = _usd_per_used_gpu(question, answer)
     for s in range(len(problem.services)):
-        share = _clean(answer.share[s], answer.scale, answer.replicas[s].sum(axis=1) > 0)
+        share = _clean(problem.services[s], answer.share[s], answer.scale, answer.replicas[s].sum(axis=1) > 0)
         allocation += _allocations(question, answer, s, share, usd_per_gpu_hour)
         routing += _routes(question, answer, s, share)
     plan = ServingPlan(
@@ -67,12 +68,20 @@ def _nothing_rented(answer: Answer) -> Answer:
     )  # fmt: skip
 
 
-def _clean(share: Floats, scale: float, running: Bools) -> Floats:
-    """[P, B] shares of each bucket that sum to 1 exactly, without solver noise: tiny, or on pools [P] not running."""
+def _clean(service: ServiceNumbers, share: Floats, scale: float, running: Bools) -> Floats:
+    """[P, B] shares of each bucket that sum to 1 exactly over the pools where requests arrive, and for decode pools to
+    what their group reads; without solver noise: tiny, or on pools [P] not running.
+    """
     share = share / (scale or 1.0)
     share = np.where((share > _NOTHING) & running[:, None], share, 0.0)
-    total = share.sum(axis=0)
-    return np.asarray(np.divide(share, total, out=np.zeros_like(share), where=total > 0))
+    for prefill, decode in service.phases:
+        share[prefill] *= share[decode].sum(axis=0) > 0
+    total = share[service.admits].sum(axis=0)
+    share[service.admits] = np.divide(share, total, out=np.zeros_like(share), where=total > 0)[service.admits]
+    for prefill, decode in service.phases:
+        read, decoded = share[prefill].sum(axis=0), share[decode].sum(axis=0)
+        share[decode] *= np.divide(read, decoded, out=np.zeros_like(read), where=decoded > 0)
+    return np.asarray(share)
 
 
 def _usd_per_used_gpu(question: Question, answer: Answer) -> Floats:
@@ -107,8 +116,9 @@ def _allocations(
         known = offer.idle_w is not None
         idle_w = float(question.problem.offers.idle_w[o]) / offer.num_gpus * pool.num_gpus
         rows.append(Allocation(
-            unit=unit_name(question, s, pool, offer), service=question.spec.services[s].name, gpu=pool.gpu,
-            gpus_per_replica=pool.num_gpus, precision=pool.layout.precision if pool.layout else "as given",
+            unit=unit_name(question, s, pool, offer), service=question.spec.services[s].name, role=pool.role,
+            gpu=pool.gpu, gpus_per_replica=pool.num_gpus,
+            precision=pool.layout.precision if pool.layout else "as given",
             engine=pool.layout.engine if pool.layout else "as given", layout=pool.layout, provider=offer.provider,
             instance_type=offer.instance_type, region=offer.region, market=offer.market, replicas=int(counts[p, o]),
             utilisation=float(busy[p] / counts[p].sum()),
@@ -120,21 +130,55 @@ def _allocations(
 
 def _routes(question: Question, answer: Answer, s: int, share: Floats) -> list[Route]:
     """Shares of each bucket by unit; a pool on several offers splits its share by replicas."""
-    counts = answer.replicas[s]
+    numbers = question.problem.services[s]
+    whole = np.flatnonzero(numbers.groups < 0)
     rows = []
     for b in range(len(question.buckets[s])):
-        for p in np.flatnonzero(share[:, b]):
-            pool = question.pools[s][p]
-            offers: Ints = np.flatnonzero(counts[p])
-            for o in offers:
-                fraction = float(share[p, b] * counts[p, o] / counts[p].sum())
-                rows.append(_route(question, s, b, int(p), pool, question.offers[o], fraction, answer.scale))
+        for unit, fraction in _by_unit(answer, s, b, whole, share):
+            rows.append(_route(question, s, b, unit, fraction, answer.scale))
+        for prefill, decode in numbers.phases:
+            readers, decoders = (_by_unit(answer, s, b, pools, share) for pools in (prefill, decode))
+            for reader, decoder, fraction in matched(readers, decoders):
+                rows.append(_split_route(question, s, b, reader, decoder, fraction, answer.scale))
     return rows
 
 
-def _route(
-    question: Question, s: int, b: int, p: int, pool: Pool, offer: Offer, fraction: float, scale: float
+_Unit = tuple[int, int]
+"""A pool on an offer."""
+
+
+def _by_unit(answer: Answer, s: int, b: int, pools: Ints, share: Floats) -> list[tuple[_Unit, float]]:
+    """Units of ``pools`` that take a part of bucket b, with the part."""
+    counts = answer.replicas[s]
+    return [
+        ((int(p), int(o)), float(share[p, b] * counts[p, o] / counts[p].sum()))
+        for p in pools[share[pools, b] > 0]
+        for o in np.flatnonzero(counts[p])
+    ]
+
+
+def _split_route(
+    question: Question, s: int, b: int, reader: _Unit, decoder: _Unit, fraction: float, scale: float
 ) -> Route:
+    """The route of requests whose prompt one unit reads and that another decodes."""
+    read, decode = question.pools[s][reader[0]], question.pools[s][decoder[0]]
+    if read.half is None or decode.half is None or read.capacity is None or decode.capacity is None:
+        raise ValueError("only halves hand requests over")
+    prompt, tokens = read.half.phase, decode.half.phase
+    doubtful = max((read.capacity, decode.capacity), key=lambda c: float(c.relative_error[b]))
+    return _route(question, s, b, reader, fraction, scale).model_copy(update={
+        "decode_unit": unit_name(question, s, decode, question.offers[decoder[1]]),
+        "decode_requests_per_s_per_replica": float(tokens.requests_per_s[b]),
+        "kv_transfer_ms": float(tokens.transfer_ms[b]),
+        "concurrency": float(tokens.concurrency[b]), "ttft_ms": float(prompt.ttft_ms[b]),
+        "tpot_ms": float(tokens.tpot_ms[b]), "e2e_ms": float(prompt.e2e_ms[b] + tokens.e2e_ms[b]),
+        "origin": str(doubtful.origin[b]), "relative_error": float(doubtful.relative_error[b]),
+        "num_measurements": read.capacity.num_rows,
+    })  # fmt: skip
+
+
+def _route(question: Question, s: int, b: int, unit: _Unit, fraction: float, scale: float) -> Route:
+    p, pool, offer = unit[0], question.pools[s][unit[0]], question.offers[unit[1]]
     bucket, capacity = question.buckets[s][b], pool.capacity
     predicted = {} if capacity is None else {
         "concurrency": float(capacity.concurrency[b]), "ttft_ms": float(capacity.ttft_ms[b]),

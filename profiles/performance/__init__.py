@@ -9,5 +9,31 @@ Non-negative terms make every answer monotone: longer requests and more of them 
 from profiles.performance.answers import Capacity, Memory, Percentile, Prediction, Slo
 from profiles.performance.iteration import Iteration
 from profiles.performance.model import PerformanceModel
+from profiles.performance.phases import (
+    Phase,
+    Sizes,
+    decoded_requests_per_s,
+    most_concurrent,
+    sustained_decode,
+    sustained_prefill,
+    time_per_output_token,
+    time_to_first_token,
+)
 
-__all__ = ["Capacity", "Iteration", "Memory", "Percentile", "PerformanceModel", "Prediction", "Slo"]
+__all__ = [
+    "Capacity",
+    "Iteration",
+    "Memory",
+    "Percentile",
+    "PerformanceModel",
+    "Phase",
+    "Prediction",
+    "Sizes",
+    "Slo",
+    "decoded_requests_per_s",
+    "most_concurrent",
+    "sustained_decode",
+    "sustained_prefill",
+    "time_per_output_token",
+    "time_to_first_token",
+]
