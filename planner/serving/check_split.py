@@ -28,8 +28,8 @@ def split_layouts(plan: ServingPlan) -> Iterator[Violation]:
     """Services are split only where, and always where, the spec asks for it."""
     wanted = {service.name: service.split for service in plan.spec.services}
     for a in plan.allocation:
-        forbidden = {"off": a.role != "unified", "required": a.role == "unified", "allowed": False}
-        if forbidden[wanted.get(a.service, "off")]:
+        forbidden = {"never": a.role != "unified", "always": a.role == "unified", "allowed": False}
+        if forbidden[wanted.get(a.service, "never")]:
             yield Violation(
                 constraint="split", detail=f"{a.unit} is {a.role}; the spec says split: {wanted[a.service]}"
             )

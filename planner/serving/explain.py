@@ -7,6 +7,7 @@ import numpy as np
 from planner.program import Floats
 from planner.serving.plan import Allocation, Route, ServingPlan
 from planner.serving.pools import Question
+from planner.serving.problem import UNIFIED
 
 
 def explain(question: Question, plan: ServingPlan) -> tuple[str, ...]:
@@ -17,6 +18,7 @@ def explain(question: Question, plan: ServingPlan) -> tuple[str, ...]:
         return ("There is no traffic and no minimum of replicas: nothing needs to run.",)
     sentences = [_role(question, plan, unit) for unit in plan.allocation]
     sentences += _against_single_types(plan)
+    sentences += _unified_or_split(plan)
     sentences += [
         f"{limit.limit} is used up ({limit.used:,.6g} of {limit.value:,.6g}); one {limit.unit} more would save "
         f"{limit.saving_per_unit:,.4g} per hour."
@@ -29,7 +31,7 @@ def explain(question: Question, plan: ServingPlan) -> tuple[str, ...]:
 
 
 def _role(question: Question, plan: ServingPlan, unit: Allocation) -> str:
-    routes = [route for route in plan.routing if route.unit == unit.unit]
+    routes = [route for route in plan.routing if unit.unit in (route.unit, route.decode_unit)]
     total = sum(route.requests_per_s for route in plan.routing if route.service == unit.service)
     what = f"{unit.replicas} × {unit.gpu} ({unit.gpus_per_replica} GPU{'s' * (unit.gpus_per_replica > 1)} each)"
     carried = sum(route.requests_per_s for route in routes)
@@ -38,8 +40,9 @@ def _role(question: Question, plan: ServingPlan, unit: Allocation) -> str:
     average_in = sum(r.requests_per_s * r.mean_input_tokens for r in routes) / carried
     average_out = sum(r.requests_per_s * r.mean_output_tokens for r in routes) / carried
     sizes = f", on average {average_in:,.0f} in and {average_out:,.0f} out" if unit.layout else ""
-    sentence = f"{what} carries {carried / total:.0%} of {unit.service}'s requests{sizes}, {unit.utilisation:.0%} busy"
-    return f"{sentence}{_cost_against_others(question, unit, routes)}."
+    does = {"unified": "carries", "prefill": "reads the prompts of", "decode": "decodes"}[unit.role]
+    sentence = f"{what} {does} {carried / total:.0%} of {unit.service}'s requests{sizes}, {unit.utilisation:.0%} busy"
+    return f"{sentence}{_cost_against_others(question, unit, routes) if unit.role == 'unified' else ''}."
 
 
 def _cost_against_others(question: Question, unit: Allocation, routes: list[Route]) -> str:
@@ -48,13 +51,13 @@ def _cost_against_others(question: Question, unit: Allocation, routes: list[Rout
     cost = _usd_per_request(question, s)
     if cost.size == 0:
         return ""
-    pools = question.pools[s]
+    pools, unified = question.pools[s], question.problem.services[s].roles == UNIFIED
     at = {(b.input_tokens, b.output_tokens): i for i, b in enumerate(question.buckets[s])}
     buckets = [at[route.input_tokens, route.output_tokens] for route in routes]
     weight = np.array([route.requests_per_s for route in routes])
     by_gpu = {
-        gpu: float(cost[[i for i, pool in enumerate(pools) if pool.gpu == gpu]].min(axis=0)[buckets] @ weight)
-        for gpu in {pool.gpu for pool in pools}
+        gpu: float(cost[[i for i in np.flatnonzero(unified) if pools[i].gpu == gpu]].min(axis=0)[buckets] @ weight)
+        for gpu in {pools[i].gpu for i in np.flatnonzero(unified)}
     }
     here = by_gpu.pop(unit.gpu)
     others = {gpu: usd for gpu, usd in by_gpu.items() if np.isfinite(usd)}
@@ -97,6 +100,20 @@ def _against_single_types(plan: ServingPlan) -> list[str]:
         return []
     verb = "serves more" if goodput else "saves"
     return [f"Against the best single type ({best.gpu}) the mix {verb}: {plan.savings_vs_best_single_type:.0%}."]
+
+
+def _unified_or_split(plan: ServingPlan) -> list[str]:
+    best = {baseline.pools: baseline.objective for baseline in plan.pool_baselines if baseline.objective}
+    if len(best) < 2:
+        return []
+    better = (max if plan.spec.objective == "goodput" else min)(best, key=lambda pools: best[pools])
+    worse = "split" if better == "unified" else "unified"
+    ratio = max(best.values()) / min(best.values())
+    if ratio < 1 + 1e-3:
+        return ["Split and unified pools come to the same here."]
+    if plan.spec.objective == "goodput":
+        return [f"Within the same limits {better} pools alone serve {ratio:.2f} × as much as {worse} pools alone."]
+    return [f"For the same traffic {better} pools alone take {1 / ratio:.0%} of what {worse} pools alone take."]
 
 
 def _idle(plan: ServingPlan) -> list[str]:

@@ -160,16 +160,16 @@ def _measured_pools(
     sizes = np.array([bucket.size for bucket in buckets]).reshape(-1, 2)
     markets = sorted({offer.market == "spot" for offer in offers})
     only_prices_differ = spec.objective == "cost" and not spec.limits.availability
-    places = useful_places(allowed, comparable=only_prices_differ) if service.split != "off" else ()
+    places = useful_places(allowed, comparable=only_prices_differ) if service.split != "never" else ()
     pools = []
     for layout in layouts:
         slo = slo_of(service)
         capacity = performance.capacity(layout, sizes[:, 0], sizes[:, 1], slo)
         for spot in markets:
             name = layout.label + (" spot" if spot else "")
-            if service.split != "required":
+            if service.split != "always":
                 pools.append(Pool(name, layout.gpu, layout.num_gpus, spot, layout, capacity))
-            if service.split != "off":
+            if service.split != "never":
                 iteration = performance.iteration(layout)
                 pools += [
                     Pool(f"{name} {half.role}", layout.gpu, layout.num_gpus, spot, layout, capacity, half=half)

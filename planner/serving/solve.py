@@ -45,11 +45,8 @@ def solve(spec: ServingSpec, facts: Facts, options: SolveOptions) -> ServingPlan
     binding = _binding_limits(question, best, options, extras_until)
     if best.answer is not None:
         best = replace(best, answer=balanced(question.problem, best.answer, options))
-    plan = write_plan(question, best, baselines, binding)
-    return plan.model_copy(update={
-        "profile_digest": facts.digest, "pool_baselines": pool_baselines,
-        "solve_seconds": time.perf_counter() - started,
-    })  # fmt: skip
+    plan = write_plan(question, best, baselines, pool_baselines, binding)
+    return plan.model_copy(update={"profile_digest": facts.digest, "solve_seconds": time.perf_counter() - started})
 
 
 def _without_mix(

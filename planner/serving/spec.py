@@ -13,7 +13,7 @@ from profiles.types import AnyPrecision, Count, Market, Name, Tokens
 
 Objective = Literal["cost", "power", "carbon", "goodput"]
 Percentile = Literal["mean", "p50", "p90", "p95", "p99"]
-Split = Literal["off", "allowed", "required"]
+Split = Literal["never", "allowed", "always"]
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]  # strict: YAML's `yes` is no 1
 Rate = Annotated[Number, Field(ge=0, le=1e7)]
 Fraction = Number
@@ -182,9 +182,9 @@ class Service(Frozen):
     max_spot_fraction: Fraction = Field(default=1.0, description="share of requests that may be served on spot")
     allow_roofline: bool = Field(default=False, description="use datasheet estimates where nothing was measured")
     split: Split = Field(
-        default="off",
-        description="prefill and decode on pools of their own (disaggregated serving): not at all, "
-        "where it is better, or always",
+        default="never",
+        description="prefill and decode on pools of their own (disaggregated serving): never, "
+        "where that is better, or always",
     )
     kv_link_gb_per_s: Annotated[Number, Field(gt=0, le=100_000)] = Field(
         default=25.0, description="from a prefill replica to a decode replica; 25 is one 200 Gb/s InfiniBand port"
@@ -204,7 +204,7 @@ class Service(Frozen):
             raise ValueError(
                 "model is missing: name the model this service runs, e.g. meta-llama/Llama-3.1-8B-Instruct"
             )
-        if self.split != "off" and (self.units is not None or self.rate_profiles is not None):
+        if self.split != "never" and (self.units is not None or self.rate_profiles is not None):
             raise ValueError("split needs profiles of prompts and tokens; given rates do not tell them apart")
         if self.units is not None and self.rate_profiles is not None:
             raise ValueError("give units or rate_profiles, not both")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from planner.serving.plan import Baseline, Route, ServingPlan
+from planner.serving.plan import Allocation, Baseline, Route, ServingPlan
 from planner.types import Table, View
 
 _MOST_ROUTES = 40
@@ -17,7 +17,7 @@ def view(plan: ServingPlan) -> View:
         carbon = "" if plan.kg_co2_per_hour is None else f", {plan.kg_co2_per_hour:,.3g} kg CO2/h"
         facts.append(("power", f"{plan.power_w / 1000:,.4g} kW with every replica busy{carbon}"))
     facts.append(("proof", _proof(plan)))
-    tables = (_mix(plan), _routing(plan.routing), _comparison(plan), _limits(plan))
+    tables = (_mix(plan), _routing(plan.routing), _comparison(plan), _unified_or_split(plan), _limits(plan))
     workloads = tuple(s.workload.description for s in plan.spec.services if s.workload.description)
     return View(
         headline=_headline(plan),
@@ -47,22 +47,25 @@ def _proof(plan: ServingPlan) -> str:
 
 
 def _mix(plan: ServingPlan) -> Table:
+    split = any(a.role != "unified" for a in plan.allocation)
+    role = ("role",) if split else ()
     return Table(
         title="Mix",
-        columns=("service", "replicas", "GPU", "GPUs each", "precision", "engine", "where", "busy", "$/h"),
+        columns=("service", *role, "replicas", "GPU", "GPUs each", "precision", "engine", "where", "busy", "$/h"),
         rows=tuple(
-            (a.service, str(a.replicas), a.gpu, str(a.gpus_per_replica), a.precision, a.engine,
-             _place(a.provider, a.region, a.instance_type, a.market), f"{a.utilisation:.0%}", f"{a.usd_per_hour:,.2f}")
+            (a.service, *((a.role,) if split else ()), str(a.replicas), a.gpu, str(a.gpus_per_replica), a.precision,
+             a.engine, _place(a), f"{a.utilisation:.0%}", f"{a.usd_per_hour:,.2f}")
             for a in plan.allocation
         ),
         numeric=("replicas", "GPUs each", "busy", "$/h"),
     )  # fmt: skip
 
 
-def _place(provider: str, region: str, instance_type: str, market: str) -> str:
-    if provider == "given":
+def _place(unit: Allocation) -> str:
+    if unit.provider == "given":
         return "as given"
-    return f"{provider} {region} {instance_type}" + (f" ({market})" if market != "on_demand" else "")
+    market = f" ({unit.market})" if unit.market != "on_demand" else ""
+    return f"{unit.provider} {unit.region} {unit.instance_type}{market}"
 
 
 def _routing(routes: tuple[Route, ...]) -> Table:
@@ -76,11 +79,16 @@ def _routing(routes: tuple[Route, ...]) -> Table:
         columns=("service", "input", "output", "requests/s", "share", "to", "TTFT ms", "TPOT ms", "origin"),
         rows=tuple(
             (r.service, _span(r.input_tokens), _span(r.output_tokens), f"{r.requests_per_s:.3g}", f"{r.fraction:.0%}",
-             r.unit.split(" @ ")[0].removeprefix(f"{r.service}/"), _ms(r.ttft_ms), _ms(r.tpot_ms), _origin(r))
+             _to(r), _ms(r.ttft_ms), _ms(r.tpot_ms), _origin(r))
             for r in shown
         ),
         numeric=("requests/s", "share", "TTFT ms", "TPOT ms"),
     )  # fmt: skip
+
+
+def _to(route: Route) -> str:
+    units = (route.unit, route.decode_unit) if route.decode_unit else (route.unit,)
+    return " → ".join(unit.split(" @ ")[0].removeprefix(f"{route.service}/") for unit in units)
 
 
 def _span(limits: tuple[int, int]) -> str:
@@ -113,6 +121,23 @@ def _comparison(plan: ServingPlan) -> Table:
         title="Against a single GPU type",
         columns=("GPU", "$/h", *((unit,) if unit != "$/h" else ()), ""),
         rows=tuple(row(baseline) for baseline in plan.baselines),
+        numeric=("$/h", unit),
+    )
+
+
+def _unified_or_split(plan: ServingPlan) -> Table:
+    """What the best plan with unified pools only, and the best with split pools only, would be."""
+    unit = _OBJECTIVE_UNITS[plan.spec.objective]
+    asked = (unit,) if unit != "$/h" else ()
+    return Table(
+        title="Unified or split",
+        columns=("pools", "$/h", *asked, ""),
+        rows=tuple(
+            (b.pools, f"{b.usd_per_hour:,.2f}", *((f"{b.objective:,.4g}",) if asked else ()), "")
+            if b.usd_per_hour is not None and b.objective is not None
+            else (b.pools, "–", *("–" for _ in asked), b.detail)
+            for b in plan.pool_baselines
+        ),
         numeric=("$/h", unit),
     )
 

@@ -8,7 +8,16 @@ from planner.program import Bools, Floats, Ints
 from planner.serving.explain import explain
 from planner.serving.offers import Offer
 from planner.serving.optimise import Optimum
-from planner.serving.plan import HOURS_PER_MONTH, Allocation, Baseline, BindingLimit, Rental, Route, ServingPlan
+from planner.serving.plan import (
+    HOURS_PER_MONTH,
+    Allocation,
+    Baseline,
+    BindingLimit,
+    PoolBaseline,
+    Rental,
+    Route,
+    ServingPlan,
+)
 from planner.serving.pools import Pool, Question
 from planner.serving.problem import Answer, ServiceNumbers
 from planner.serving.split import matched
@@ -19,8 +28,9 @@ _NOTHING = 1e-7
 
 
 def write_plan(
-    question: Question, optimum: Optimum, baselines: tuple[Baseline, ...], binding: tuple[BindingLimit, ...]
-) -> ServingPlan:
+    question: Question, optimum: Optimum, baselines: tuple[Baseline, ...], pool_baselines: tuple[PoolBaseline, ...],
+    binding: tuple[BindingLimit, ...],
+) -> ServingPlan:  # fmt: skip
     """The plan of a solved question."""
     answer, solution, problem = optimum.answer, optimum.solution, question.problem
     if answer is None:
@@ -55,6 +65,7 @@ def write_plan(
         rentals=_rentals(question, answer),
         routing=tuple(routing),
         baselines=baselines,
+        pool_baselines=pool_baselines,
         savings_vs_best_single_type=_savings(objective, baselines, goodput=problem.goodput),
         binding_limits=binding,
     )
