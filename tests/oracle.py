@@ -11,7 +11,7 @@ import itertools
 import numpy as np
 from scipy.optimize import linprog
 
-from planner.serving.problem import Problem, ServiceNumbers
+from planner.serving.problem import DECODE, PREFILL, UNIFIED, Problem, ServiceNumbers
 
 
 def cheapest(problem: Problem, most: int = 3, below: float | None = None) -> float | None:
@@ -50,20 +50,28 @@ def carries(service: ServiceNumbers, replicas: np.ndarray) -> bool:
     buckets = [b for b in range(service.rate.size) if service.rate[b] > 0]
     if not buckets:
         return True
-    columns = [(p, b) for p in range(counts.size) for b in buckets if service.capacity[p, b] > 0]
+    columns = [(way, b) for way in ways(service) for b in buckets if all(service.capacity[p, b] > 0 for p in way)]
     if not columns:
         return False
     busy = np.zeros((counts.size, len(columns)))
     served = np.zeros((len(buckets), len(columns)))
     spot = np.zeros(len(columns))
-    for j, (p, b) in enumerate(columns):
-        busy[p, j] = service.rate[b] / service.capacity[p, b]
+    for j, (way, b) in enumerate(columns):
+        for p in way:
+            busy[p, j] = service.rate[b] / service.capacity[p, b]
         served[buckets.index(b), j] = 1.0
-        spot[j] = service.rate[b] * service.spot[p]
+        spot[j] = service.rate[b] * service.spot[way[0]]
     upper = np.vstack([busy, spot])
     limit = np.append(usable, service.max_spot_fraction * service.rate.sum())
     found = linprog(np.zeros(len(columns)), upper, limit + 1e-9, served, np.ones(len(buckets)), bounds=(0, 1))
     return bool(found.status == 0)
+
+
+def ways(service: ServiceNumbers) -> list[tuple[int, ...]]:
+    """The pools that a request may visit: a unified one, or one that reads it and one that decodes it."""
+    whole = [(int(p),) for p in np.flatnonzero(service.roles == UNIFIED)]
+    pairs = itertools.product(np.flatnonzero(service.roles == PREFILL), np.flatnonzero(service.roles == DECODE))
+    return whole + [(int(p), int(d)) for p, d in pairs if service.groups[p] == service.groups[d]]
 
 
 def instances_needed(problem: Problem, replicas: list[np.ndarray]) -> np.ndarray | None:

@@ -157,7 +157,7 @@ def _measured_pools(
     )  # fmt: skip
     if not layouts:
         raise _nothing_measured(index, service, model, gpus, performance, facts, names)
-    sizes = np.array([bucket.size for bucket in buckets]).reshape(-1, 2)
+    sizes = np.array([bucket.size for bucket in buckets], dtype=np.float64).reshape(-1, 2)
     markets = sorted({offer.market == "spot" for offer in offers})
     only_prices_differ = spec.objective == "cost" and not spec.limits.availability
     places = useful_places(allowed, comparable=only_prices_differ) if service.split != "never" else ()

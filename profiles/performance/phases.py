@@ -1,9 +1,10 @@
 """Replicas that do one phase of requests only: prompts, or decoding (Splitwise: Patel et al., ISCA 2024, section 4).
 
 A *prefill* replica takes prompts one after another: a queue with random arrivals and, for one request size, fixed
-service times (M/D/1). With utilisation ``ρ = rate · P`` and prompt time ``P``, a prompt that has to wait waits
-``P / (2 (1 − ρ))`` on average (Pollaczek–Khinchine), about exponentially distributed, so the wait that a share
-``1 − q`` of all prompts exceeds is ``P / (2 (1 − ρ)) · ln(ρ / (1 − q))``. The first token leaves the prefill replica.
+service times (M/D/1). With utilisation ``ρ = rate · P`` and prompt time ``P`` the mean wait is ``ρ P / (2 (1 − ρ))``
+(Pollaczek–Khinchine), and the tail is exponential: ``Pr(wait > t) ≈ C · exp(−x t / P)`` with ``x > 0`` the root of
+``ρ (e^x − 1) = x`` and ``C = (1 − ρ) / (x + ρ − 1)`` (Tijms, "A First Course in Stochastic Models", 2003, section
+9.4). The first token leaves the prefill replica.
 
 A *decode* replica runs ``N`` requests whose prompts never disturb it: an iteration takes
 ``decode_ms[N] + N · (input + output / 2) · kv_ms_per_token``. Before its second token a request's KV cache crosses the
@@ -22,6 +23,9 @@ from profiles.performance.capacity import crowd
 from profiles.performance.iteration import Iteration
 
 QUANTILE: dict[Percentile, float] = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
+
+NEWTON_STEPS = 12
+"""Enough for every utilisation at which one prompt in a hundred waits."""
 
 FULL = 0.999
 """Utilisation of a prefill replica that counts as its throughput: beyond it a queue has no mean."""
@@ -52,13 +56,24 @@ def time_to_first_token(
     """TTFT in ms on a prefill replica that gets ``requests_per_s`` of each size alone; inf where it cannot keep up."""
     prompt = iteration.prompt_ms(sizes.input_tokens)
     busy = requests_per_s * prompt / 1e3
-    with np.errstate(divide="ignore", invalid="ignore"):
-        waiting = prompt / (2 * (1 - busy))
-        if percentile == "mean":
-            wait = busy * waiting
-        else:
-            wait = waiting * np.maximum(np.log(busy / (1 - QUANTILE[percentile])), 0.0)
-    return np.where(busy <= FULL, iteration.prompt_overhead_ms + prompt + wait, np.inf)
+    within = np.minimum(busy, FULL)
+    if percentile == "mean":
+        wait = prompt * within / (2 * (1 - within))
+    else:
+        wait = prompt * _tail(within, QUANTILE[percentile])
+    return np.where(busy <= FULL * (1 + 1e-9), iteration.prompt_overhead_ms + prompt + wait, np.inf)
+
+
+def _tail(busy: Floats, quantile: float) -> Floats:
+    """Wait, in prompts, that a share ``quantile`` of all prompts does not exceed."""
+    late = 1 - quantile
+    waits = busy > late
+    rho = np.where(waits, busy, 0.5)
+    x = -2 * np.log(rho)
+    for _ in range(NEWTON_STEPS):  # convex, and started right of the root: every step stays right of it
+        x = x - (rho * np.expm1(x) - x) / (rho * np.exp(x) - 1)
+    wait = np.log((1 - rho) / (x + rho - 1) / late) / x
+    return np.where(waits, np.maximum(wait, 0.0), 0.0)
 
 
 def time_per_output_token(
