@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from planner import command
 from planner.command import Database, Json, reports_errors
 from planner.profile_commands import profiles_app
+from planner.simulate_command import simulate
 from planner.types import EXIT_CODES, SolveOptions
+from planner.validate_command import validate
+
+if TYPE_CHECKING:
+    from planner.service import Answer
 
 app = typer.Typer(
     name="gpuplan",
@@ -55,6 +61,15 @@ def plan_serving(
         Path | None,
         typer.Option("--trace", metavar="CSV", help="take the traffic from this trace (time, input and output tokens)"),
     ] = None,
+    verify: Annotated[
+        Path | None,
+        typer.Option(
+            "--verify", metavar="CSV", help="replay this trace on the plan, and plan again until it meets the SLO"
+        ),
+    ] = None,
+    attain: Annotated[
+        float, typer.Option("--attain", min=0.01, max=1, help="share of requests that should meet it, with --verify")
+    ] = 0.99,
     time_limit: TimeLimit = 30.0,
     seed: Seed = 0,
     gap: Gap = 1e-4,
@@ -67,7 +82,12 @@ def plan_serving(
     Examples: gpuplan plan serving examples/chat.yaml · gpuplan plan serving examples/chat.yaml --trace requests.csv
     """
     options = SolveOptions(time_limit_s=time_limit, seed=seed, gap=gap)
-    _plan("serving", [spec], {"trace": trace}, options, out, database, json_output)
+    answered: Answer | None = None
+    if verify is not None:
+        from planner.replayed import answer_replayed
+
+        answered = partial(answer_replayed, trace=verify, target=attain)
+    _plan("serving", [spec], {"trace": trace}, options, out, database, json_output, answered)
 
 
 @plan_app.command("experts")
@@ -103,7 +123,7 @@ def plan_experts(
 
 def _plan(
     kind: str, files: list[Path], extra: dict[str, Any], options: SolveOptions, out: Path | None, database: str | None,
-    json_output: bool,
+    json_output: bool, answered: Answer | None = None,
 ) -> None:  # fmt: skip
     from planner.registry import planner_for
     from planner.service import answer, keep
@@ -113,7 +133,7 @@ def _plan(
     with command.working("reading the request"):
         spec = planner.load(files, extra)
     with command.working("planning"):
-        plan = answer(kind, spec, engine, options)
+        plan = answered(spec, engine, options) if answered else answer(kind, spec, engine, options)
     if out is not None:
         command.write_whole(out, plan.model_dump_json(indent=2) + "\n")
     if json_output:
@@ -168,6 +188,10 @@ def render(
         command.print_json({"files": [str(out / name) for name in files]})
     else:
         command.out().print("\n".join(str(out / name) for name in files), markup=False)
+
+
+app.command()(simulate)
+app.command()(validate)
 
 
 def main() -> None:

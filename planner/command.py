@@ -79,16 +79,19 @@ def working(message: str) -> Iterator[None]:
         yield
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a file so that it is there whole or not at all."""
+def write_whole(path: Path, content: str | bytes, option: str = "--out") -> None:
+    """Write a file so that it is there whole or not at all; ``option`` named it on the command line."""
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_text(text, encoding="utf-8")
+        if isinstance(content, bytes):
+            beside.write_bytes(content)
+        else:
+            beside.write_text(content, encoding="utf-8")
         beside.replace(path)
     except OSError as error:
         raise InvalidInput(
-            f"cannot be written: {error.strerror}", field=str(path), fix="choose another --out"
+            f"cannot be written: {error.strerror}", field=str(path), fix=f"choose another {option}"
         ) from None
     finally:
         with suppress(OSError):  # it may not be there, nor the directory

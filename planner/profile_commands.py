@@ -10,6 +10,7 @@ import typer
 from planner import command
 from planner.command import Database, Json, reports_errors
 from planner.errors import InvalidInput, UnknownName
+from planner.measure_command import measure_app
 from planner.types import Table
 from profiles.types import Facts, GpuType, ModelCard, Price
 
@@ -21,6 +22,8 @@ profiles_app = typer.Typer(
     help="What is known: gpuplan profiles list · show H100 · import vllm-bench FILE --model M --gpu H100",
 )
 
+profiles_app.add_typer(measure_app, name="measure")
+
 KINDS = {
     "gpus": ("gpus", ("name", "memory_gib", "memory_bandwidth_gb_per_s", "bf16_tflops", "fp8_tflops", "tdp_w")),
     "instances": ("instances", ("provider", "name", "gpu", "num_gpus", "interconnect")),
@@ -31,6 +34,8 @@ KINDS = {
                                       "concurrency", "ttft_ms", "tpot_ms", "mean_power_w")),
     "layer-measurements": ("layer_measurements", ("model", "gpu", "num_gpus", "phase", "size", "ms_per_layer")),
     "rate-profiles": ("rate_profiles", ("name", "model", "gpu", "usd_per_hour", "slo")),
+    "gemms": ("gemms", ("gpu", "precision", "m", "n", "k", "time_us", "tflops", "mean_power_w")),
+    "bandwidths": ("bandwidths", ("gpu", "access", "num_bytes", "time_us", "gb_per_s", "mean_power_w")),
 }  # fmt: skip
 """What can be listed: the field of Facts, and the columns shown."""
 

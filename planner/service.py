@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,9 @@ from planner.types import Check, Frozen, Plan, SolveOptions
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
+
+    Answer = Callable[[Frozen, Engine, SolveOptions], Plan]
+    """Plans a spec from what a store knows, and checks the plan."""
 
 
 def make_plan(kind: str, spec: Frozen, engine: Engine, options: SolveOptions) -> Plan:

@@ -17,7 +17,9 @@ from sqlalchemy.orm import Session
 from profiles.db import reading, transaction, wait_for_writers
 from profiles.errors import InvalidInput, StoreError, UnknownName
 from profiles.tables import (
+    BandwidthMeasurementRow,
     Base,
+    GemmMeasurementRow,
     GpuTypeRow,
     GridIntensityRow,
     InstanceTypeRow,
@@ -28,9 +30,11 @@ from profiles.tables import (
     RateProfileRow,
 )
 from profiles.types import (
+    BandwidthMeasurement,
     Batch,
     Fact,
     Facts,
+    GemmMeasurement,
     GpuType,
     GridIntensity,
     InstanceType,
@@ -45,6 +49,7 @@ from profiles.types import (
 F = TypeVar("F", bound=Fact)
 Row = dict[str, Any]
 Key = tuple[Any, ...]
+_OnGpu = InstanceType | Measurement | LayerMeasurement | RateProfile | GemmMeasurement | BandwidthMeasurement
 
 _CHUNK = 500
 """Keys per look-up: with five columns each, far below the parameters that either database takes at once."""
@@ -75,6 +80,8 @@ class Changes:
     measurements: Change = Change()
     layer_measurements: Change = Change()
     rate_profiles: Change = Change()
+    gemms: Change = Change()
+    bandwidths: Change = Change()
 
     def __str__(self) -> str:
         changes = ((field.name.replace("_", " "), getattr(self, field.name)) for field in dataclasses.fields(self))
@@ -121,6 +128,11 @@ _KINDS: tuple[_Kind[Any], ...] = (
         "model", "gpu", "num_gpus", "phase", "size", "digest",
     ),
     _kind("rate_profiles", RateProfile, RateProfileRow),
+    _kind("gemms", GemmMeasurement, GemmMeasurementRow, "gpu", "precision", "m", "n", "k", "digest"),
+    _kind(
+        "bandwidths", BandwidthMeasurement, BandwidthMeasurementRow,
+        "gpu", "access", "num_bytes", "digest",
+    ),
 )  # fmt: skip
 """Whoever is referred to comes before who refers, so that this is also the order of writing."""
 
@@ -203,11 +215,13 @@ def counts(engine: Engine) -> dict[str, int]:
 
 def _require_known_gpus(session: Session, batch: Batch) -> None:
     known = set(session.scalars(select(GpuTypeRow.name))) | {gpu.name for gpu in batch.gpus}
-    referring: dict[str, Sequence[InstanceType | Measurement | LayerMeasurement | RateProfile]] = {
+    referring: dict[str, Sequence[_OnGpu]] = {
         "instances": batch.instances,
         "measurements": batch.measurements,
         "layer_measurements": batch.layer_measurements,
         "rate_profiles": batch.rate_profiles,
+        "gemms": batch.gemms,
+        "bandwidths": batch.bandwidths,
     }
     for field, facts in referring.items():
         for index, fact in enumerate(facts):
@@ -250,7 +264,7 @@ def _write(session: Session, kind: _Kind[F], facts: Iterable[F]) -> Change:
 
 def _row(fact: Fact) -> Row:
     row = fact.model_dump()
-    if isinstance(fact, Measurement | LayerMeasurement):
+    if isinstance(fact, Measurement | LayerMeasurement | GemmMeasurement | BandwidthMeasurement):
         row["digest"] = fact.digest
     return row
 

@@ -22,6 +22,7 @@ from sqlalchemy import (
     MetaData,
     Text,
     TypeDecorator,
+    text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -64,6 +65,16 @@ class Sourced:
 
     source: Mapped[str]
     as_of: Mapped[dt.date]
+
+
+class MeasuredRow(Sourced):
+    """What every fact carries that was measured on a machine. Last in its table, where a migration adds columns."""
+
+    driver: Mapped[str] = mapped_column(server_default=text("''"), sort_order=1)
+    software: Mapped[str] = mapped_column(server_default=text("''"), sort_order=1)
+    sm_clock_mhz: Mapped[float | None] = mapped_column(sort_order=1)
+    temperature_c: Mapped[float | None] = mapped_column(sort_order=1)
+    power_limit_w: Mapped[float | None] = mapped_column(sort_order=1)
 
 
 def positive(*columns: str) -> CheckConstraint:
@@ -182,7 +193,7 @@ class ModelCardRow(Sourced, Base):
     )
 
 
-class MeasurementRow(Sourced, Base):
+class MeasurementRow(MeasuredRow, Base):
     """A ``Measurement``. ``model`` refers to no table: a model without a card may be measured."""
 
     __tablename__ = "measurements"
@@ -242,6 +253,38 @@ class LayerMeasurementRow(Sourced, Base):
     ms_per_layer: Mapped[float]
 
     __table_args__ = (positive("num_gpus", "size", "ms_per_layer"),)
+
+
+class GemmMeasurementRow(MeasuredRow, Base):
+    """A ``GemmMeasurement``."""
+
+    __tablename__ = "gemm_measurements"
+
+    digest: Mapped[str] = mapped_column(primary_key=True)
+    gpu: Mapped[str] = mapped_column(ForeignKey("gpu_types.name"))
+    m: Mapped[int]
+    n: Mapped[int]
+    k: Mapped[int]
+    precision: Mapped[str]
+    time_us: Mapped[float]
+    mean_power_w: Mapped[float | None]
+
+    __table_args__ = (positive("m", "n", "k", "time_us", "mean_power_w"),)
+
+
+class BandwidthMeasurementRow(MeasuredRow, Base):
+    """A ``BandwidthMeasurement``."""
+
+    __tablename__ = "bandwidth_measurements"
+
+    digest: Mapped[str] = mapped_column(primary_key=True)
+    gpu: Mapped[str] = mapped_column(ForeignKey("gpu_types.name"))
+    access: Mapped[str]
+    num_bytes: Mapped[int]
+    time_us: Mapped[float]
+    mean_power_w: Mapped[float | None]
+
+    __table_args__ = (positive("num_bytes", "time_us", "mean_power_w"),)
 
 
 class RateProfileRow(Sourced, Base):

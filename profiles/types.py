@@ -14,6 +14,8 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 Precision = Literal["fp32", "fp16", "bf16", "fp8", "fp4", "int8", "int4", "unknown"]
+GemmPrecision = Literal["fp32", "tf32", "bf16", "fp16", "fp8"]
+"""Of the operands of a matrix product; fp8 accumulates in fp32 and writes bf16."""
 Market = Literal["on_demand", "spot", "reserved"]
 Origin = Literal["measured", "interpolated", "extrapolated", "roofline"]
 """Where a number comes from: a measured point, between measured points, beyond them, or a datasheet."""
@@ -54,6 +56,16 @@ class Fact(BaseModel):
 
     source: str = Field(min_length=1, description="where the fact comes from: document, data set, URL or tool")
     as_of: dt.date = Field(description="the day the fact was published or measured")
+
+
+class MeasuredFact(Fact):
+    """A fact measured on a machine, with what was known of that machine's state."""
+
+    driver: str = Field(default="", max_length=100, description="driver version")
+    software: str = Field(default="", max_length=200, description="what ran, with versions, e.g. 'torch 2.11, CUDA 13'")
+    sm_clock_mhz: Positive | None = Field(default=None, description="mean, or at one moment, of the measurement")
+    temperature_c: Positive | None = None
+    power_limit_w: Watts | None = Field(default=None, description="enforced limit of one GPU")
 
 
 class GpuType(Fact):
@@ -182,7 +194,7 @@ class Layout(BaseModel):
         return f"{self.gpu} ×{self.num_gpus}{extra} {self.precision} {self.engine}"
 
 
-class Measurement(Fact):
+class Measurement(MeasuredFact):
     """One measured operating point of a model on GPUs. At least one measured quantity must be present.
 
     ``load`` says what ``concurrency`` means: ``closed_loop`` keeps that many requests in flight (so TTFT
@@ -263,6 +275,48 @@ class LayerMeasurement(Fact):
         return content_digest(self.model_dump_json(exclude_defaults=True))
 
 
+class GemmMeasurement(MeasuredFact):
+    """Time and power of one matrix product C[m, n] = A[m, k] · B[k, n] on one GPU; operands come from memory."""
+
+    gpu: Name
+    m: Count
+    n: Count
+    k: Count
+    precision: GemmPrecision
+    time_us: Positive = Field(description="median")
+    mean_power_w: Watts | None = Field(default=None, description="of the GPU, over products back to back")
+
+    @property
+    def tflops(self) -> float:
+        """Achieved tera-operations per second, 2·m·n·k of them in a product."""
+        return 2e-6 * self.m * self.n * self.k / self.time_us
+
+    @property
+    def digest(self) -> str:
+        """Identity by content."""
+        return content_digest(self.model_dump_json(exclude_defaults=True))
+
+
+class BandwidthMeasurement(MeasuredFact):
+    """Time and power of one pass over a buffer of ``num_bytes`` in a GPU's memory."""
+
+    gpu: Name
+    access: Literal["copy", "read", "write"]
+    num_bytes: Annotated[int, Field(ge=1, le=2**53)]
+    time_us: Positive = Field(description="median")
+    mean_power_w: Watts | None = None
+
+    @property
+    def gb_per_s(self) -> float:
+        """Bytes moved per time, in GB (10⁹); a copy moves each byte twice."""
+        return (2 if self.access == "copy" else 1) * self.num_bytes / self.time_us / 1e3
+
+    @property
+    def digest(self) -> str:
+        """Identity by content."""
+        return content_digest(self.model_dump_json(exclude_defaults=True))
+
+
 class RateProfile(Fact):
     """Largest request rate of one GPU per request size that met an SLO: what Mélange and AIBrix call ``tputs``.
 
@@ -307,6 +361,8 @@ class Batch(BaseModel):
     measurements: tuple[Measurement, ...] = ()
     layer_measurements: tuple[LayerMeasurement, ...] = ()
     rate_profiles: tuple[RateProfile, ...] = ()
+    gemms: tuple[GemmMeasurement, ...] = ()
+    bandwidths: tuple[BandwidthMeasurement, ...] = ()
 
 
 class Facts(Batch):

@@ -17,8 +17,9 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, create_engine, inspect, make_url
 
 import planner.tables  # noqa: F401  its tables join the metadata
-from profiles import db
+from profiles import catalogue, db, store
 from profiles.tables import Base
+from profiles.types import Batch
 
 
 def _config(connection: Connection | None = None) -> Config:
@@ -126,3 +127,26 @@ def test_alembic_by_hand_and_initialise_agree(sqlite_url: str, first: str) -> No
             command.upgrade(_config(connection), "head")
     db.connect(sqlite_url).dispose()
     engine.dispose()
+
+
+def test_rows_of_the_first_schema_are_the_same_facts_afterwards(database_url: str) -> None:
+    facts = catalogue.load()
+    measured = next(m for m in facts.measurements if m.mean_power_w)
+    batch = Batch(gpus=tuple(gpu for gpu in facts.gpus if gpu.name == measured.gpu), measurements=(measured,))
+    engine = _plain_engine(database_url)
+    with engine.begin() as connection:
+        command.upgrade(_config(connection), "0001")
+        rows = {"gpu_types": batch.gpus[0].model_dump(), "measurements": measured.model_dump()}
+        rows["measurements"]["digest"] = measured.digest
+        for table, row in rows.items():
+            columns = {column["name"] for column in inspect(connection).get_columns(table)}
+            old = {name: value for name, value in row.items() if name in columns}
+            connection.execute(Base.metadata.tables[table].insert().inline(), old)
+    engine.dispose()
+    upgraded = db.initialise(database_url)
+    assert store.snapshot(upgraded).measurements == (measured,)
+    assert store.add(upgraded, batch).measurements == store.Change(unchanged=1)  # its digest is still its name
+    with upgraded.begin() as connection:
+        command.downgrade(_config(connection), "0001")
+        assert connection.exec_driver_sql("SELECT count(*) FROM measurements").scalar() == 1
+    upgraded.dispose()

@@ -110,6 +110,27 @@ class BindingLimit(Frozen):
     unit: str
 
 
+class Round(Frozen):
+    """One plan that was replayed: its utilisation limits by service, and how much of the traffic met its SLO."""
+
+    max_utilisation: dict[str, float]
+    objective: float | None
+    usd_per_hour: float | None
+    slo_attainment: float
+    stable: bool
+
+
+class Verification(Frozen):
+    """What came of replaying traffic on the plan and planning again with more or less headroom."""
+
+    traffic: str
+    target: float = Field(description="share of requests that should meet every limit of their SLO")
+    slo_attainment: float
+    attained: bool
+    rounds: tuple[Round, ...]
+    detail: str
+
+
 class ServingPlan(Plan):
     """Which instances to rent, what runs on them, and where each request size goes."""
 
@@ -128,4 +149,5 @@ class ServingPlan(Plan):
     savings_vs_best_single_type: float | None = None
     pool_baselines: tuple[PoolBaseline, ...] = Field(default=(), description="where a service may be split")
     binding_limits: tuple[BindingLimit, ...] = ()
+    verification: Verification | None = Field(default=None, description="of a plan made with --verify")
     explanation: tuple[str, ...] = ()

@@ -17,6 +17,8 @@ def view(plan: ServingPlan) -> View:
         carbon = "" if plan.kg_co2_per_hour is None else f", {plan.kg_co2_per_hour:,.3g} kg CO2/h"
         facts.append(("power", f"{plan.power_w / 1000:,.4g} kW with every replica busy{carbon}"))
     facts.append(("proof", _proof(plan)))
+    if plan.verification is not None:
+        facts.append(("replayed", plan.verification.detail))
     tables = (_mix(plan), _routing(plan.routing), _comparison(plan), _unified_or_split(plan), _limits(plan))
     workloads = tuple(s.workload.description for s in plan.spec.services if s.workload.description)
     return View(

@@ -12,8 +12,10 @@ from importlib import resources
 from typing import TypeVar
 
 from profiles.types import (
+    BandwidthMeasurement,
     Batch,
     Fact,
+    GemmMeasurement,
     GpuType,
     GridIntensity,
     InstanceType,
@@ -37,6 +39,8 @@ def load() -> Batch:
         models=_read("models.csv", ModelCard),
         measurements=_read("measurements.csv", Measurement),
         layer_measurements=_read("layer_measurements.csv", LayerMeasurement),
+        gemms=_read("gemms.csv", GemmMeasurement),
+        bandwidths=_read("bandwidths.csv", BandwidthMeasurement),
     )
 
 

@@ -1,11 +1,13 @@
 """Facts out of the files that other tools write: one file here per format, one way in.
 
-``read`` returns every fact of a file or raises; nothing is imported by halves. ``gpuplan`` is our own format, and
-``write`` its inverse.
+``read`` returns every fact of a file or raises; nothing is imported by halves. ``survey`` goes on past the bad rows
+of a table and says what is wrong with each. ``gpuplan`` is our own format, and ``write`` its inverse.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -15,6 +17,7 @@ from profiles.ingest import (
     aibrix,
     aiperf,
     gpuplan,
+    gpuplan_journal,
     guidellm,
     helix,
     hf_config,
@@ -28,15 +31,17 @@ from profiles.ingest import (
 from profiles.ingest.format import Format, Ingested, Options, flag
 from profiles.ingest.gpuplan import write
 from profiles.ingest.problems import first_problem
-from profiles.ingest.table import WrongHeader
+from profiles.ingest.table import Row, Skip, WrongHeader, each_row
 from profiles.names import KnownNames
+from profiles.types import Measurement
 
-__all__ = ["FORMATS", "Format", "Ingested", "flag", "read", "write"]
+__all__ = ["FORMATS", "Format", "Ingested", "Row", "flag", "read", "survey", "write"]
 
 FORMATS: dict[str, Format] = {
     module.FORMAT.name: module.FORMAT
     for module in (
         gpuplan,
+        gpuplan_journal,
         inference_latency,
         inference_power,
         splitwise,
@@ -64,20 +69,50 @@ def read(format_name: str, path: Path, known: KnownNames, **options: object) -> 
     if chosen is None:
         raise UnknownName("format", format_name, FORMATS, fix=f"formats: {', '.join(FORMATS)}")
     given = _options(chosen, {name: value for name, value in options.items() if value is not None})
-    path = Path(path)
+    _check_suffix(chosen, Path(path))
+    with _guessing_format():
+        return chosen.read(Path(path), known, given)
+
+
+def survey(format_name: str, path: Path, known: KnownNames) -> list[tuple[Row, Measurement | InvalidInput]]:
+    """Every row of ``path`` in order, duplicates included, with its measurement or with what is wrong with it.
+
+    For formats whose rows can be parsed one by one (``Format.parse``). Raises ``InvalidInput`` where the file as a
+    whole is unusable: missing, empty, not a table, without the columns of the format or without rows.
+    """
+    chosen = FORMATS[format_name]
+    parse = chosen.parse
+    if parse is None:
+        raise ValueError(f"{format_name} files cannot be surveyed row by row")
+    _check_suffix(chosen, path)
+    found: list[tuple[Row, Measurement | InvalidInput]] = []
+    with _guessing_format():
+        for row, told in each_row(
+            path, chosen.columns, lambda row: parse(row, known, Options()), reference=chosen.name
+        ):
+            found.append((row, InvalidInput(str(told)) if isinstance(told, Skip) else told))
+    return found
+
+
+def _check_suffix(chosen: Format, path: Path) -> None:
     if path.suffix and path.suffix.lower() not in chosen.suffixes:
         raise InvalidInput(
             f"{chosen.name} files end in {' or '.join(chosen.suffixes)}, not {path.suffix}",
             field=path.name,
             fix=_formats_for(path.suffix.lower()),
         )
+
+
+@contextmanager
+def _guessing_format() -> Iterator[None]:
+    """Name the format that a file with another header looks like."""
     try:
-        return chosen.read(path, known, given)
+        yield
     except WrongHeader as error:
         alike = [other for other in FORMATS.values() if other.columns and {*other.columns} <= {*error.header}]
         if alike:
             closest = max(alike, key=lambda other: len(other.columns))
-            error.fix = f"this looks like {closest.name}: import it as that"
+            error.fix = f"this looks like {closest.name}: read it as that"
         raise
 
 

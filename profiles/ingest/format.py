@@ -10,8 +10,9 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from profiles.errors import InvalidInput
+from profiles.ingest.table import Row
 from profiles.names import KnownNames
-from profiles.types import AnyPrecision, Batch, Count, Name, Positive
+from profiles.types import AnyPrecision, Batch, Count, Measurement, Name, Positive
 
 PROVENANCE = ("source", "as_of")
 """Options that every format takes, to say where a file is from when the format's default is wrong."""
@@ -73,6 +74,7 @@ class Ingested:
 
 
 Reader = Callable[[Path, KnownNames, Options], Ingested]
+RowParser = Callable[[Row, KnownNames, Options], Measurement]
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,8 @@ class Format:
     options: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
     """Columns that a table in this format must have; empty for a document."""
+    parse: RowParser | None = None
+    """The measurement in one row, for tables that can be surveyed row by row."""
 
     @property
     def all_options(self) -> tuple[str, ...]:

@@ -110,7 +110,7 @@ def _resolved(batch: Batch, known: KnownNames, document: Node) -> Batch:
     known = KnownNames(gpus={**known.gpus, **here.gpus}, models={**known.models, **here.models})
     problems = Problems(document.file)
     resolved: dict[str, tuple[object, ...]] = {}
-    for kind in ("instances", "measurements", "layer_measurements", "rate_profiles"):
+    for kind in ("instances", "measurements", "layer_measurements", "rate_profiles", "gemms", "bandwidths"):
         facts = []
         for index, fact in enumerate(getattr(batch, kind)):
             try:
@@ -118,7 +118,7 @@ def _resolved(batch: Batch, known: KnownNames, document: Node) -> Batch:
             except InvalidInput as problem:
                 problems.add(problem)
                 continue
-            if kind != "instances":
+            if hasattr(fact, "model"):
                 names["model"] = known.model(fact.model)
             facts.append(fact.model_copy(update=names))
         resolved[kind] = tuple(facts)

@@ -43,30 +43,41 @@ COLUMNS = {
 REQUIRED = ("model", "gpu_system", "tp", "input_tokens", "output_tokens", "concurrency", "ttft_ms", "tpot_ms")
 
 
+def parse(row: Row, known: KnownNames, options: Options) -> Measurement:
+    """The measurement in one row; raises ``InvalidInput`` where it cannot be meant."""
+    tp, attention_dp, ep = (row.count(name) for name in ("tp", "attention_dp", "moe_ep"))
+    if _counts_gpus_twice(row):
+        tp, attention_dp = (ep, 1) if attention_dp == 1 else (1, ep)
+    return row.build(
+        Measurement,
+        COLUMNS,
+        model=known.model(row["model"]),
+        gpu=known.gpu(row["gpu_system"], row.where("gpu_system")),
+        tp=tp,
+        pp=row.count("pp"),
+        dp=attention_dp,
+        ep=ep,
+        source=options.source or SOURCE,
+        as_of=row["measured_on"] or options.as_of or RELEASED,
+    )
+
+
+def _counts_gpus_twice(row: Row) -> bool:
+    tp, attention_dp, moe_tp, ep = (row.count(name) for name in ("tp", "attention_dp", "moe_tp", "moe_ep"))
+    return bool(row["attention_dp"]) and moe_tp == ep > 1 and tp * attention_dp == moe_tp * ep
+
+
 def read(path: Path, known: KnownNames, options: Options) -> Ingested:
     """Measurements in ``path``; raises ``InvalidInput`` listing the rows that cannot be meant."""
     num_recounted = 0
 
-    def parse(row: Row) -> Measurement:
+    def parse_and_count(row: Row) -> Measurement:
         nonlocal num_recounted
-        tp, attention_dp, moe_tp, ep = (row.count(name) for name in ("tp", "attention_dp", "moe_tp", "moe_ep"))
-        if row["attention_dp"] and moe_tp == ep > 1 and tp * attention_dp == moe_tp * ep:
-            tp, attention_dp = (ep, 1) if attention_dp == 1 else (1, ep)
-            num_recounted += 1
-        return row.build(
-            Measurement,
-            COLUMNS,
-            model=known.model(row["model"]),
-            gpu=known.gpu(row["gpu_system"], row.where("gpu_system")),
-            tp=tp,
-            pp=row.count("pp"),
-            dp=attention_dp,
-            ep=ep,
-            source=options.source or SOURCE,
-            as_of=row["measured_on"] or options.as_of or RELEASED,
-        )
+        measured = parse(row, known, options)
+        num_recounted += _counts_gpus_twice(row)
+        return measured
 
-    measurements, notes = read_rows(path, REQUIRED, parse, reference=FORMAT.name)
+    measurements, notes = read_rows(path, REQUIRED, parse_and_count, reference=FORMAT.name)
     if num_recounted:
         notes.append(f"{counted(num_recounted, 'row')} with a GPU count of moe_tp × moe_ep read as moe_ep GPUs")
     return Ingested(Batch(measurements=tuple(measurements)), tuple(notes))
@@ -78,4 +89,5 @@ FORMAT = Format(
     suffixes=(".csv",),
     read=read,
     columns=REQUIRED,
+    parse=parse,
 )

@@ -40,27 +40,28 @@ COLUMNS = {
 REQUIRED = ("model", "gpu", "gpus", "tp", "mean_batch", "output_tokens_per_s", "mean_power_w")
 
 
+def parse(row: Row, known: KnownNames, options: Options) -> Measurement:
+    """The measurement in one row; raises ``InvalidInput`` where it cannot be meant."""
+    gpus, tp, dp = (row.count(name) for name in ("gpus", "tp", "dp"))
+    if gpus % dp or (gpus // dp) % tp:
+        raise InvalidInput(f"{gpus} GPUs do not divide into tp {tp} × dp {dp}", field=row.where("gpus"))
+    return row.build(
+        Measurement,
+        COLUMNS,
+        model=known.model(row["model"]),
+        gpu=known.gpu(row["gpu"], row.where("gpu")),
+        tp=gpus // dp,
+        ep=row.count("ep"),
+        dp=dp,
+        engine="vllm",
+        source=options.source or SOURCE,
+        as_of=options.as_of or RELEASED,
+    )
+
+
 def read(path: Path, known: KnownNames, options: Options) -> Ingested:
     """Measurements in ``path``; raises ``InvalidInput`` listing the rows that cannot be meant."""
-
-    def parse(row: Row) -> Measurement:
-        gpus, tp, dp = (row.count(name) for name in ("gpus", "tp", "dp"))
-        if gpus % dp or (gpus // dp) % tp:
-            raise InvalidInput(f"{gpus} GPUs do not divide into tp {tp} × dp {dp}", field=row.where("gpus"))
-        return row.build(
-            Measurement,
-            COLUMNS,
-            model=known.model(row["model"]),
-            gpu=known.gpu(row["gpu"], row.where("gpu")),
-            tp=gpus // dp,
-            ep=row.count("ep"),
-            dp=dp,
-            engine="vllm",
-            source=options.source or SOURCE,
-            as_of=options.as_of or RELEASED,
-        )
-
-    measurements, notes = read_rows(path, REQUIRED, parse, reference=FORMAT.name)
+    measurements, notes = read_rows(path, REQUIRED, lambda row: parse(row, known, options), reference=FORMAT.name)
     return Ingested(Batch(measurements=tuple(measurements)), tuple(notes))
 
 
@@ -70,4 +71,5 @@ FORMAT = Format(
     suffixes=(".csv",),
     read=read,
     columns=REQUIRED,
+    parse=parse,
 )

@@ -99,66 +99,90 @@ def read_rows(
     """Facts of all rows in ``path``, duplicates folded, and notes that count what was left out.
 
     ``parse`` turns one row into one fact, raises ``Skip`` to leave it out, or ``InvalidInput``. Rows are
-    streamed. Raises ``InvalidInput`` for a file without rows or the ``required`` columns, or with others than
-    ``allowed`` (if given), and with up to 20 bad rows at once; ``reference`` is the format's name in messages.
+    streamed. Raises ``InvalidInput`` as ``each_row`` does, and with up to 20 bad rows at once.
     """
     facts: dict[Fact, None] = {}
     skipped: Counter[str] = Counter()
     problems = Problems(path.name)
-    num_rows = num_folded = 0
-    for row in _rows(path, required, allowed, reference, problems):
-        num_rows += 1
-        try:
-            fact = parse(row)
-        except Skip as reason:
-            skipped[str(reason)] += 1
-        except InvalidInput as problem:
-            problems.add(problem)
+    num_folded = 0
+    for _, told in each_row(path, required, parse, reference=reference, allowed=allowed):
+        if isinstance(told, Skip):
+            skipped[str(told)] += 1
+        elif isinstance(told, InvalidInput):
+            problems.add(told)
         else:
-            num_folded += fact in facts
-            facts[fact] = None
+            num_folded += told in facts
+            facts[told] = None
     problems.raise_any()
-    if not num_rows:
-        raise InvalidInput("has a header but no rows", field=path.name, fix="give a file with at least one row")
     notes = [f"{counted(count, 'row')} skipped: {reason}" for reason, count in sorted(skipped.items())]
     if num_folded:
         notes.append(f"{counted(num_folded, 'repeated row')} folded into the first copy")
     return list(facts), notes
 
 
+def each_row(
+    path: Path,
+    required: tuple[str, ...],
+    parse: Callable[[Row], Fact],
+    *,
+    reference: str,
+    allowed: tuple[str, ...] = (),
+) -> Iterator[tuple[Row, Fact | Skip | InvalidInput]]:
+    """Every row of ``path`` with the fact that ``parse`` makes of it, or with the reason why there is none.
+
+    Raises ``InvalidInput`` for a file without rows or the ``required`` columns, or with others than ``allowed``
+    (if given); ``reference`` is the format's name in messages. A row that cannot be split into its cells comes
+    without cells.
+    """
+    row = None
+    for row, problem in _rows(path, required, allowed, reference):
+        yield row, _parsed(row, parse) if problem is None else problem
+    if row is None:
+        raise InvalidInput("has a header but no rows", field=path.name, fix="give a file with at least one row")
+
+
+def _parsed(row: Row, parse: Callable[[Row], Fact]) -> Fact | Skip | InvalidInput:
+    try:
+        return parse(row)
+    except (Skip, InvalidInput) as reason:
+        return reason
+
+
 def _rows(
-    path: Path, required: tuple[str, ...], allowed: tuple[str, ...], reference: str, problems: Problems
-) -> Iterator[Row]:
+    path: Path, required: tuple[str, ...], allowed: tuple[str, ...], reference: str
+) -> Iterator[tuple[Row, InvalidInput | None]]:
     with opened(path, reference) as text:
         _refuse_json(text, path, reference)
         lines = csv.reader(text, strict=True)
         try:
             header = tuple(name.strip() for name in next(lines, []))
-            _check_header(header, required, path, reference)
-            strangers = [name for name in header if allowed and name not in allowed]
-            if strangers:
-                raise InvalidInput(
-                    f"has columns that {reference} files do not: {listed(strangers)}",
-                    field=f"{path.name}:1",
-                    fix=f"remove or rename them; the columns are {', '.join(allowed)}",
-                )
-            for cells in lines:
-                # Counting the newlines inside quoted cells, this is the row's last line, which editors can jump to.
-                line = lines.line_num
-                if not any(cell.strip() for cell in cells):
-                    continue
-                if len(cells) != len(header):
-                    problems.add(
-                        InvalidInput(
-                            f"has {len(cells)} cells, the header has {len(header)}",
-                            field=f"{path.name}:{line}",
-                            fix="quote cells that contain commas and fill the missing ones",
-                        )
-                    )
-                    continue
-                yield Row(path.name, line, dict(zip(header, cells, strict=True)))
         except csv.Error as error:
             raise InvalidInput(f"is not CSV: {error}", field=f"{path.name}:{lines.line_num}") from error
+        _check_header(header, required, allowed, path, reference)
+        while True:
+            first = lines.line_num + 1
+            try:
+                cells = next(lines, None)
+            except csv.Error as error:
+                yield _no_row(path.name, first, lines.line_num, f"is not CSV: {error}", "close every quote")
+                continue
+            if cells is None:
+                return
+            if not any(cell.strip() for cell in cells):
+                continue
+            if len(cells) != len(header):
+                said = f"has {len(cells)} cells, the header has {len(header)}"
+                fix = "quote cells that contain commas and fill the missing ones"
+                yield _no_row(path.name, first, lines.line_num, said, fix)
+                continue
+            # Counting the newlines inside quoted cells, this is the row's last line, which editors can jump to.
+            yield Row(path.name, lines.line_num, dict(zip(header, cells, strict=True))), None
+
+
+def _no_row(file: str, first: int, last: int, detail: str, fix: str) -> tuple[Row, InvalidInput]:
+    """Lines that make no row; several of them only where a quote is open, most likely by mistake from the first on."""
+    swallowed = f" (a quote makes one row of lines {first} to {last})" if last > first else ""
+    return Row(file, first, {}), InvalidInput(detail + swallowed, field=f"{file}:{first}", fix=fix)
 
 
 def _refuse_json(text: TextIO, path: Path, reference: str) -> None:
@@ -172,7 +196,9 @@ def _refuse_json(text: TextIO, path: Path, reference: str) -> None:
         )
 
 
-def _check_header(header: tuple[str, ...], required: tuple[str, ...], path: Path, reference: str) -> None:
+def _check_header(
+    header: tuple[str, ...], required: tuple[str, ...], allowed: tuple[str, ...], path: Path, reference: str
+) -> None:
     repeated = [name for name in dict.fromkeys(header) if header.count(name) > 1]
     if repeated:
         raise WrongHeader(f"names {listed(repeated)} twice", field=f"{path.name}:1", fix="rename one", header=header)
@@ -185,6 +211,13 @@ def _check_header(header: tuple[str, ...], required: tuple[str, ...], path: Path
             field=f"{path.name}:1",
             fix="; ".join(renamed) or f"{reference} files have the columns {', '.join(required)}",
             header=header,
+        )
+    strangers = [name for name in header if allowed and name not in allowed]
+    if strangers:
+        raise InvalidInput(
+            f"has columns that {reference} files do not: {listed(strangers)}",
+            field=f"{path.name}:1",
+            fix=f"remove or rename them; the columns are {', '.join(allowed)}",
         )
 
 

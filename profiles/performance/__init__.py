@@ -1,9 +1,10 @@
 """What measurements predict: latency, throughput, power and capacity of a model on GPUs, with honest errors.
 
 ``PerformanceModel(facts)`` answers for a ``Layout``. Behind it, one idea at every level: a time is a sum of
-physical terms (``terms``) in units of what the datasheet allows (``datasheet``), with non-negative coefficients
-(``fit``) that are learned per layout, pulled towards its family and from there towards the datasheet (``learn``).
-Non-negative terms make every answer monotone: longer requests and more of them never look faster.
+physical terms (``terms``) in units of what the datasheet allows (``datasheet``), times a smooth remainder. The
+coefficients are log-normal around those of the family and of the engine (``priors``), and one Gaussian process learns
+all of it from the rows (``learn``): its posterior is the prediction and, beside it, the interval (``trust``). What is
+planned with is mended on a lattice so that longer requests and more of them never look faster (``lattice``).
 """
 
 from profiles.performance.answers import Capacity, Memory, Percentile, Prediction, Slo

@@ -56,7 +56,7 @@ class Capacity:
 
     ``requests_per_s`` is 0 where the SLO cannot be met. ``binding`` says what stops a higher rate, or what
     makes it 0: ``ttft``, ``tpot``, ``e2e``, ``memory``, ``throughput`` or ``context``. The ``best_*`` latencies
-    are those of a request that shares the replica with no other, at the SLO's percentile.
+    are those of a request that shares the replica with no other, at the SLO's percentile; inf beyond the context.
     """
 
     layout: Layout

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from profiles.performance.answers import Floats, Marks, Percentile, Slo, Strings
+from profiles.performance.answers import Floats, Marks, Slo, Strings
+from profiles.performance.lattice import RUNNING
 from profiles.performance.latency import Latency, Timing
-
-NORMAL_QUANTILE: dict[Percentile, float] = {"mean": 0.0, "p50": 0.0, "p90": 1.2816, "p95": 1.6449, "p99": 2.3263}
 
 ALONE = 1e-3
 """Mean requests in flight at which a request practically never meets another."""
@@ -30,38 +29,39 @@ class Sustained:
     binding: Strings
 
 
-def crowd(concurrency: Floats, percentile: Percentile) -> Floats:
-    """Requests in flight that are exceeded for the slowest requests only.
-
-    Under open (Poisson) traffic the number in flight is Poisson around its mean N where service is spread over many
-    requests at once (M/G/∞), so its q-quantile is about ``N + z_q · √N``; a request that arrives then sees those times.
-    """
-    return concurrency + NORMAL_QUANTILE[percentile] * np.sqrt(concurrency)
-
-
 def sustain(latency: Latency, input_tokens: Floats, output_tokens: Floats, slo: Slo, most: float) -> Sustained:
     """Largest rate within ``slo`` for each request size, at no more than ``most`` requests in flight.
 
-    Every time grows with concurrency, so the largest concurrency that meets the SLO is found by bisection; rate
-    ``N / E2E(N)`` grows with it until memory is full.
+    Every time grows with concurrency, so the largest concurrency that meets the SLO is found by bisection. Rate
+    ``N / E2E(N)`` mostly grows with it until memory is full; where it does not, fewer requests are kept in flight.
     """
     fits = latency.limit.running(input_tokens, output_tokens)
     highest = np.maximum(np.minimum(fits, most), 1.0)
 
     def timing(concurrency: Floats) -> Timing:
-        return latency.at(input_tokens, output_tokens, concurrency, crowd(concurrency, slo.percentile))
+        return latency.at(input_tokens, output_tokens, concurrency, slo.percentile)
 
     concurrency = _largest(lambda n: _excess(timing(n), slo).max(axis=0) <= 1.0, highest)
-    at = timing(concurrency)
     excess = _excess(timing(np.minimum(concurrency * 1.001, highest)), slo)
     names = np.array(["ttft", "tpot", "e2e"])
     full = np.where(fits <= most, "memory", "throughput")
     binding = np.where(excess.max(axis=0) > 1.0, names[excess.argmax(axis=0)], full)
+    concurrency, rate = _fastest(latency, input_tokens, output_tokens, concurrency)
+    at = timing(concurrency)
     possible = (_excess(at, slo).max(axis=0) <= 1.0) & (fits >= 1.0)
     binding = np.where(fits < 1.0, "memory", binding)
-    mean = latency.at(input_tokens, output_tokens, concurrency)
-    rate = np.where(possible, 1e3 * concurrency / mean.e2e_ms, 0.0)
-    return Sustained(np.where(possible, concurrency, 0.0), rate, at, binding)
+    return Sustained(np.where(possible, concurrency, 0.0), np.where(possible, rate, 0.0), at, binding)
+
+
+def _fastest(latency: Latency, input_tokens: Floats, output_tokens: Floats, most: Floats) -> tuple[Floats, Floats]:
+    """Concurrency up to ``most`` with the highest rate, and that rate per second.
+
+    Times are linear in concurrency between the nodes of their lattice, so the rate is highest on a node, or at the end.
+    """
+    tried = np.minimum(np.concatenate([most[None], np.tile(RUNNING[:, None], len(most))]), most)
+    rate = 1e3 * tried / np.stack([latency.at(input_tokens, output_tokens, n).e2e_ms for n in tried])
+    best = rate.argmax(axis=0), np.arange(len(most))
+    return tried[best], rate[best]
 
 
 def _largest(meets: Callable[[Floats], Marks], highest: Floats) -> Floats:

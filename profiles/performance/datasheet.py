@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from profiles.performance.memory import kv_bytes_per_value, kv_copies, weight_precision
+from profiles.performance.memory import NODE_GPUS, kv_bytes_per_value, kv_copies, weight_precision
 from profiles.types import WEIGHT_BYTES, GpuType, Layout, ModelCard
 
 NOMINAL_CARD = {"num_layers": 60, "hidden_size": 6144, "parameters": 30e9}
@@ -30,6 +30,8 @@ class Datasheet:
 
     num_layers: int
     tp: int
+    nodes: float
+    """Machines of 8 GPUs that the replica spreads over, at least 1: each has its own hosts and links."""
     weights_ms: float
     """Reading every weight that all requests share, once."""
     experts_ms: float
@@ -73,6 +75,7 @@ def datasheet(layout: Layout, card: ModelCard | None, gpu: GpuType | None) -> Da
     bf16_flops_per_ms = (sustained_tflops(gpu, "bf16") if gpu else 1000.0) * 1e9
     link_bytes_per_ms = (gpu.interconnect_gb_per_s if gpu else 600.0) * 1e6
     gpus = layout.num_gpus
+    nodes = max(gpus / NODE_GPUS, 1.0)
     weight_bytes = WEIGHT_BYTES[precision]
     if card is None:
         layers, hidden = int(NOMINAL_CARD["num_layers"]), NOMINAL_CARD["hidden_size"]
@@ -93,6 +96,7 @@ def datasheet(layout: Layout, card: ModelCard | None, gpu: GpuType | None) -> Da
     return Datasheet(
         num_layers=layers,
         tp=layout.tp,
+        nodes=nodes,
         weights_ms=shared * weight_bytes / bytes_per_ms / gpus,
         experts_ms=routed * weight_bytes / bytes_per_ms / gpus,
         expert_hit=hit,
@@ -101,6 +105,6 @@ def datasheet(layout: Layout, card: ModelCard | None, gpu: GpuType | None) -> Da
         window=window,
         flops_ms_per_token=2 * active / flops_per_ms / gpus,
         attention_ms_per_token2=2 * layers * heads_dim / bf16_flops_per_ms / gpus,
-        link_ms_per_token=4 * layers * hidden / link_bytes_per_ms if layout.tp > 1 else 0.0,
+        link_ms_per_token=4 * layers * hidden / link_bytes_per_ms / nodes if layout.tp > 1 else 0.0,
         known=card is not None and gpu is not None,
     )

@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
-from profiles.performance.answers import Floats
+from profiles.performance.answers import Floats, Percentile
 from profiles.performance.datasheet import Datasheet
-from profiles.performance.terms import PROMPT_PRIOR, prompt_terms, shared_prompt_terms, step_terms, tpot
+from profiles.performance.lattice import INPUT_TOKENS, RUNNING, Lattice, monotone, new_lattice, slower
+from profiles.performance.learn import Learned
+from profiles.performance.limits import RunningLimit
+from profiles.performance.terms import SHARE, new_load, prompt_work
 
-NUM_STEP_TERMS = 7
+NORMAL_QUANTILE: dict[Percentile, float] = {"mean": 0.0, "p50": 0.0, "p90": 1.2816, "p95": 1.6449, "p99": 2.3263}
+SLOWER: dict[Percentile, float] = {"mean": 1.0, "p50": 1.0, "p90": 0.1, "p95": 0.05, "p99": 0.01}
+"""Share of the requests whose wait for the prompts of others may be longer than what is added for it."""
 
 
-@dataclass(frozen=True)
-class RunningLimit:
-    """How many requests run at once: ``slots`` of the engine, and KV memory for ``tokens``.
+def crowd(concurrency: Floats, percentile: Percentile) -> Floats:
+    """Requests in flight that are exceeded for the slowest requests only.
 
-    A request holds ``input + reserved_output · output`` tokens on average: engines that hand out KV blocks as tokens
-    come (vLLM, SGLang) hold half of the output, those that never preempt (TensorRT-LLM's default) reserve all of it.
+    Under open (Poisson) traffic the number in flight is Poisson around its mean N where service is spread over many
+    requests at once (M/G/∞), so its q-quantile is about ``N + z_q · √N``; a request that arrives then sees those times.
     """
-
-    tokens: float = np.inf
-    slots: float = np.inf
-    reserved_output: float = 0.5
-
-    def running(self, input_tokens: Floats, output_tokens: Floats) -> Floats:
-        """Most requests of these lengths that run at once; below 1 where not even one fits."""
-        return np.minimum(self.slots, self.tokens / (input_tokens + self.reserved_output * output_tokens))
+    return concurrency + NORMAL_QUANTILE[percentile] * np.sqrt(concurrency)
 
 
 @dataclass(frozen=True)
@@ -42,62 +40,80 @@ class Timing:
 
 @dataclass(frozen=True)
 class Latency:
-    """Coefficients of one layout's terms, with what they multiply."""
+    """Times of one layout, from what its family ``learned``."""
 
     sheet: Datasheet
-    step: Floats
-    prompt: Floats
+    learned: Learned
     limit: RunningLimit
-    static_batch: bool = False
-    """All requests start together (so no prompt disturbs a decode step), as in a batch measured by itself."""
+    measured_static: bool = False
+    """Its rows are of static batches, all of whose requests start together."""
+    as_measured: bool = True
+    """Mean times follow the rows even where more or longer requests looked faster; otherwise they never do. And a
+    layout that was measured in static batches answers for such batches, not for requests that arrive one by one."""
 
     def at(
-        self, input_tokens: Floats, output_tokens: Floats, concurrency: Floats, crowd: Floats | None = None
+        self, input_tokens: Floats, output_tokens: Floats, concurrency: Floats, percentile: Percentile = "mean"
     ) -> Timing:
-        """Times with ``concurrency`` requests in flight on average: running, or waiting for those that run.
+        """Times in a closed loop with ``concurrency`` requests in flight: running, or waiting for those that run.
 
-        Below 1, it is the share of the time that some request is there. ``crowd`` requests (``concurrency`` when left
-        out) are there when the request in question is: its batch is larger, prompts arrive at the same rate.
-        What does not run waits: with throughput ``running / service``, Little's law makes the wait
-        ``(crowd / running − 1) · service``.
+        Below 1, it is the share of the time that some request is there. With throughput ``running / service``,
+        Little's law makes the wait ``(present / running − 1) · service``. At a percentile, a ``crowd`` is present.
         """
-        crowd = concurrency if crowd is None else crowd
-        fits = np.maximum(self.limit.running(input_tokens, output_tokens), 1.0)
-        running = np.minimum(concurrency, fits)
-        first, step = self._undisturbed(input_tokens, output_tokens, running)
-        each = step
-        if not self.static_batch:
-            shared = shared_prompt_terms(self.sheet, input_tokens) @ self.step[NUM_STEP_TERMS:]
-            each = tpot(step, shared, running, output_tokens, first)
-        if crowd is not concurrency:
-            running = np.minimum(crowd, fits)
-            first, crowded_step = self._undisturbed(input_tokens, output_tokens, running)
-            each = each * crowded_step / step
+        present = crowd(concurrency, percentile)
+        fits = np.clip(self.limit.running(input_tokens, output_tokens), 1.0, RUNNING[-1])
+        running = np.minimum(present, fits)
+        first, each = self._lattice(percentile).at(input_tokens, output_tokens, running)
         service = first + (output_tokens - 1) * each
-        wait = (crowd / running - 1) * service
+        wait = (present / running - 1) * service
         return Timing(first + wait, each, service + wait, running)
 
-    def _undisturbed(self, input_tokens: Floats, output_tokens: Floats, running: Floats) -> tuple[Floats, Floats]:
-        """Time of a prompt, and of a decode step that no prompt disturbs."""
-        batch = np.maximum(running, 1.0)  # a request is never in a smaller one, however rarely others come
-        first = prompt_terms(self.sheet, batch, input_tokens) @ self.prompt
-        return first, step_terms(self.sheet, batch, input_tokens, output_tokens) @ self.step[:NUM_STEP_TERMS]
+    def _lattice(self, percentile: Percentile) -> Lattice:
+        """Times of requests that need not wait to run."""
+        share = SLOWER[percentile]
+        as_measured = self.as_measured and share == 1.0
+        if (share, as_measured) not in self._lattices:
+            self._lattices[share, as_measured] = self._new_lattice(share, as_measured=as_measured)
+        return self._lattices[share, as_measured]
 
-    def continuous(self) -> Latency:
-        """The same layout under continuous batching, where prompts arrive one by one.
+    def _new_lattice(self, share: float, *, as_measured: bool) -> Lattice:
+        mean = new_lattice(
+            self.sheet, self.learned, continuous=not self.static_batch,
+            corrected=self.static_batch == self.measured_static,
+        )  # fmt: skip
+        if as_measured:
+            return mean
+        mended = monotone(mean)
+        return mended if self.static_batch or share == 1.0 else slower(mended, self.prompt_ms(INPUT_TOKENS), share)
 
-        What a static batch measured stays: decode steps, and the time of one prompt, which now delays the steps of
-        others too. What it cannot show, how much prompts hold each other up, comes from the prior.
-        """
-        if not self.static_batch:
-            return self
-        host = self.sheet.num_layers * 1e-5
-        alone = self.prompt[:4] + self.prompt[[4, 5, 9, 6]] * [1, 1, 0, 0] + self.prompt[[7, 8, 9, 9]] * [1, 1, 0, 0]
-        alone[3] += (self.prompt[6] + self.prompt[9]) * host / (host + self.sheet.link_ms_per_token)
-        shared = alone[[1, 2, 3, 3]]
-        return replace(
-            self,
-            step=np.concatenate([self.step[:NUM_STEP_TERMS], shared]),
-            prompt=np.concatenate([alone, PROMPT_PRIOR[4:]]),
-            static_batch=False,
-        )
+    @property
+    def static_batch(self) -> bool:
+        """Whether all requests start together."""
+        return self.measured_static and self.as_measured
+
+    @cached_property
+    def _lattices(self) -> dict[tuple[float, bool], Lattice]:
+        return {}
+
+    def prompt_ms(self, input_tokens: Floats) -> Floats:
+        """Time that one prompt keeps the engine from decoding."""
+        linear, squared = self.prompt_work
+        return np.asarray(input_tokens * (linear + input_tokens * squared))
+
+    @cached_property
+    def mean_factor(self) -> float:
+        """What the remainder of TPOT multiplies times by, on the mean over the layout's own rows."""
+        remainder, own = self.learned.tpot, self.learned.places[self.learned.own]
+        if not len(own):
+            return float(np.exp(remainder.constant))
+        values = [remainder.on_grid([place[[0]], place[[1]], place[[2]]]).item() for place in own]
+        return float(np.exp(np.mean(values)))
+
+    @cached_property
+    def prompt_work(self) -> tuple[float, float]:
+        """(per token, per squared token) of a prompt, in ms; never faster than the datasheet's peak."""
+        coefficients = np.exp(self.learned.log_coefficients)
+        one = np.ones(1)
+        linear, squared = prompt_work(new_load(self.sheet, one, one, one), coefficients)
+        share = coefficients[SHARE]
+        peak = self.sheet.flops_ms_per_token
+        return max(float(share * linear.item()), peak), float(share * squared.item())

@@ -1,105 +1,72 @@
-"""How many requests a layout runs at once: found from the rows that waited, else from memory."""
+"""How many requests a layout runs at once."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass
 
 import numpy as np
 
-from profiles.performance.answers import Floats
-from profiles.performance.datasheet import Datasheet
-from profiles.performance.latency import RunningLimit
+from profiles.performance.answers import Floats, Marks
 from profiles.performance.rows import Rows
-from profiles.performance.systems import LAYOUT_PULL, Member, calm, fit_prompt, maybe_queued, prompt_system
-from profiles.types import Layout
 
-NUM_CANDIDATES = 8
-WITNESSES = 2
-"""Layouts of a family whose rows must show a limit on slots before the others are taken to have it."""
+WAITING_BELOW = 0.6
+"""A row of whose requests a smaller share was decoding may have met a limit on slots."""
 
-PLAUSIBLE = (0.6, 1.6)
-"""Bounds on memory found over memory expected: beyond them it was something else that made a layout's requests wait."""
+CALM_ABOVE = 0.85
+"""A row of whose requests a larger share was decoding cannot have waited for anything but a prompt."""
 
-LIMIT_PENALTY = 0.02
-"""Mean error that a limit must save to be believed."""
+SAME_SLOTS = 0.15
+"""Relative spread within which rows agree on a number of slots."""
+
+WITNESSES, AGREEING = 2, 0.7
+"""Different operating points that must show the same slots, and the share of the waiting rows that must agree."""
 
 
-def find_limits(members: Mapping[Layout, Member], prompt: Floats) -> dict[Layout, RunningLimit]:
-    """Limit of each layout of a family, with ``prompt`` the coefficients of rows that did not wait.
+@dataclass(frozen=True)
+class RunningLimit:
+    """How many requests run at once: ``slots`` of the engine, and KV memory for ``tokens``.
 
-    A limit that explains a layout's own waiting comes first. Siblings run the same engine with the same settings, so
-    where the rows of one show its slots, or how much more or less than expected its memory holds, that goes for all.
-    Whatever ran without waiting fits.
+    A request holds ``input + reserved_output · output`` tokens on average: engines that hand out KV blocks as tokens
+    come (vLLM, SGLang) hold half of the output, those that never preempt (TensorRT-LLM's default) reserve all of it.
     """
-    found = {layout: _explaining_limit(member, prompt) for layout, member in members.items()}
-    slots = [limit.slots for limit in found.values() if np.isfinite(limit.slots)]
-    family_slots = float(np.median(slots)) if len(slots) >= WITNESSES else np.inf
-    factor = _memory_factor(members, found)
-    limits = {}
-    for layout, member in members.items():
-        held, running = _proven(member)
-        limit, expected = found[layout], member.limit
-        limits[layout] = RunningLimit(
-            limit.tokens if np.isfinite(limit.tokens) else max(expected.tokens * factor, held),
-            limit.slots if np.isfinite(limit.slots) else max(family_slots, running),
-            expected.reserved_output,
-        )
-    return limits
+
+    tokens: float = np.inf
+    slots: float = np.inf
+    reserved_output: float = 0.5
+
+    def running(self, input_tokens: Floats, output_tokens: Floats) -> Floats:
+        """Most requests of these lengths that run at once; below 1 where not even one fits."""
+        return np.minimum(self.slots, self.tokens / (input_tokens + self.reserved_output * output_tokens))
 
 
-def _memory_factor(members: Mapping[Layout, Member], found: Mapping[Layout, RunningLimit]) -> float:
-    """What memory holds in this family, as a multiple of what it should hold."""
-    expected = {layout: m.limit.tokens for layout, m in members.items() if 0 < m.limit.tokens < np.inf}
-    met = [found[layout].tokens / tokens for layout, tokens in expected.items() if np.isfinite(found[layout].tokens)]
-    met = [ratio for ratio in met if PLAUSIBLE[0] <= ratio <= PLAUSIBLE[1]]
-    proven = [_proven(members[layout])[0] / tokens for layout, tokens in expected.items()]
-    return float(np.median(met)) if met else min(max([1.0, *proven]), PLAUSIBLE[1])
+def decoding_share(rows: Rows) -> Floats:
+    """Share of the requests in flight that were decoding (Little's law); NaN where TTFT was not measured."""
+    share: Floats = rows.decode_ms / rows.e2e_ms
+    return share
 
 
-def _explaining_limit(member: Member, prompt: Floats) -> RunningLimit:
-    """The limit that explains the waiting in the rows best; infinite where waiting explains nothing.
+def proven_tokens(rows: Rows, reserved_output: float) -> float:
+    """Most tokens of KV cache that ran without waiting."""
+    calm = rows.where(decoding_share(rows) > CALM_ABOVE)
+    return float((calm.concurrency * (calm.input_tokens + reserved_output * calm.output_tokens)).max(initial=0.0))
 
-    A queued row tells the limit it met: ``running = concurrency · decode / E2E`` (Little's law).
+
+def find_slots(rows: list[Rows]) -> float:
+    """Slots of an engine, found from all layouts that ran with the same settings; inf where the rows show none.
+
+    A queued row tells the limit it met, ``running = concurrency · decode / E2E``. Prompts and memory make requests
+    wait too, but for limits that change with the lengths: only a number that different points have in common, and
+    above which no row was calm, is believed. A queue that is not there would cost far more than one that is missed.
     """
-    rows = member.rows.where(np.isfinite(member.rows.ttft_ms) & np.isfinite(member.rows.tpot_ms))
-    queued = maybe_queued(rows)
-    none = RunningLimit(reserved_output=member.limit.reserved_output)
-    if rows.static_batch or not queued.any():
-        return none
-    running = rows.concurrency * rows.decode_ms / rows.e2e_ms
-    held = running * (rows.input_tokens + none.reserved_output * rows.output_tokens)
-    candidates = [none]
-    candidates += [replace(none, tokens=tokens) for tokens in _spread(held[queued])]
-    candidates += [replace(none, slots=slots) for slots in _spread(running[queued])]
-    losses = [
-        _prompt_loss(member.sheet, rows, limit, prompt) + LIMIT_PENALTY * _num_doubts(limit, member.limit)
-        for limit in candidates
-    ]
-    return candidates[int(np.argmin(losses))]
-
-
-def _num_doubts(limit: RunningLimit, expected: RunningLimit) -> int:
-    """One for supposing a limit at all, one more where memory should hold far more or less than it says."""
-    if not np.isfinite(limit.tokens):
-        return int(np.isfinite(limit.slots))
-    plausible = PLAUSIBLE[0] <= limit.tokens / max(expected.tokens, 1.0) <= PLAUSIBLE[1]
-    return 1 if plausible or not np.isfinite(expected.tokens) else 2
-
-
-def _prompt_loss(sheet: Datasheet, rows: Rows, limit: RunningLimit, prompt: Floats) -> float:
-    system = prompt_system(sheet, rows, limit)
-    coefficients = fit_prompt([system], prompt, LAYOUT_PULL).coefficients
-    miss = np.abs(system.terms @ coefficients - system.target) / system.scale
-    return float(np.minimum(miss, 1.0).mean())
-
-
-def _proven(member: Member) -> tuple[float, float]:
-    """Most tokens and most requests that ran without waiting."""
-    rows = calm(member.rows)
-    held = rows.concurrency * (rows.input_tokens + member.limit.reserved_output * rows.output_tokens)
-    return float(held.max(initial=0.0)), float(rows.concurrency.max(initial=0.0))
-
-
-def _spread(values: Floats) -> Floats:
-    return np.unique(np.quantile(values, np.linspace(0, 1, NUM_CANDIDATES)))
+    points = [np.stack([np.full(len(r), i), r.input_tokens, r.output_tokens], axis=1) for i, r in enumerate(rows)]
+    point, share = np.concatenate(points), np.concatenate([decoding_share(r) for r in rows])
+    concurrency = np.concatenate([r.concurrency for r in rows])
+    calm = concurrency[share > CALM_ABOVE].max(initial=0.0)
+    waited: Marks = (share < WAITING_BELOW) & (concurrency > calm)
+    if waited.sum() < WITNESSES:
+        return float("inf")
+    slots = float(np.median((share * concurrency)[waited]))
+    agree = waited & (np.abs(share * concurrency / slots - 1) < SAME_SLOTS)
+    witnesses = len(np.unique(point[agree], axis=0))
+    believed = witnesses >= WITNESSES and agree.sum() >= AGREEING * waited.sum() and slots >= calm
+    return slots if believed else float("inf")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -12,18 +12,20 @@ from numpy.typing import ArrayLike
 from profiles.errors import InvalidInput
 from profiles.names import KnownNames
 from profiles.performance.answers import Capacity, Floats, Memory, Percentile, Prediction, Slo, Strings
-from profiles.performance.capacity import ALONE, crowd, sustain
+from profiles.performance.capacity import ALONE, sustain
 from profiles.performance.datasheet import Datasheet, datasheet
 from profiles.performance.iteration import Iteration
-from profiles.performance.latency import Latency, RunningLimit
+from profiles.performance.latency import Latency
 from profiles.performance.layouts import ROOFLINE_ENGINE, FamilyKey, family_key, order, roofline_layouts
-from profiles.performance.learn import Family, learn
+from profiles.performance.learn import Family, Member, learn, unmeasured
+from profiles.performance.limits import RunningLimit, find_slots, proven_tokens
 from profiles.performance.memory import memory
-from profiles.performance.power import Power, fit_power
+from profiles.performance.power import Power, Powers
+from profiles.performance.priors import new_prior
 from profiles.performance.replay import MOST_RUNNING, new_iteration
 from profiles.performance.rows import Rows, read_rows
-from profiles.performance.systems import Member
-from profiles.performance.trust import Trust, borrowed_trust, trust
+from profiles.performance.terms import MEMORY
+from profiles.performance.trust import Trust
 from profiles.types import Facts, GpuType, Layout, Measurement, ModelCard
 
 MIN_POINTS = 3
@@ -44,16 +46,30 @@ class _Profile:
     """All that is known of one layout."""
 
     latency: Latency
+    serving: Latency
+    """The same for requests that arrive one by one, and never faster for more or longer ones."""
     power: Power | None
     trust: Trust
     roofline: bool
     highest_concurrency: float
     num_rows: int
 
-    def judge(self, input_tokens: Floats, output_tokens: Floats, concurrency: Floats) -> tuple[Strings, Floats]:
-        """Origin and relative error at each point."""
-        origin, error = self.trust.judge(input_tokens, output_tokens, concurrency)
-        return (np.full(len(error), "roofline"), error) if self.roofline else (origin, error)
+    def origin(self, input_tokens: Floats, output_tokens: Floats, concurrency: Floats) -> Strings:
+        """Origin at each point."""
+        if self.roofline:
+            return np.full(len(concurrency), "roofline")
+        return self.trust.origin(input_tokens, output_tokens, concurrency)
+
+
+@dataclass(frozen=True)
+class _Family:
+    """The measured layouts of a family and what they teach."""
+
+    members: Mapping[Layout, Member]
+    software: tuple[str, ...]
+    """Versions that ``learned`` tells apart; none where it does not."""
+    learned: Family | None
+    """None where nothing was measured."""
 
 
 class PerformanceModel:
@@ -65,8 +81,8 @@ class PerformanceModel:
 
     def __init__(self, facts: Facts) -> None:
         self._facts = facts
-        self._families: dict[FamilyKey, tuple[Family, dict[Layout, Member]]] = {}
-        self._profiles: dict[Layout, _Profile] = {}
+        self._families: dict[tuple[FamilyKey, bool], _Family] = {}
+        self._profiles: dict[tuple[Layout, str | None], _Profile] = {}
         self._rows: dict[Layout, Rows] = {}
 
     def layouts(
@@ -118,34 +134,41 @@ class PerformanceModel:
         percentile: Percentile = "mean",
         *,
         serving: bool = False,
+        software: str | None = None,
     ) -> Prediction:
         """Latency, throughput and power with ``concurrency`` requests in flight. Arrays broadcast.
 
-        A layout that was measured in static batches answers for such batches, or, when ``serving``, for continuous
-        batching of requests that arrive one by one (as ``capacity`` does); for other layouts the two are the same.
+        As measured, a layout that was measured in static batches answers for such batches, and mean times follow the
+        rows wherever they lead. When ``serving`` (as ``capacity`` does), the answer is for continuous batching of
+        requests that arrive one by one, and longer requests and more of them never look faster.
+        ``software`` is an engine version (``profiles.performance.rows.software_of``): versions can differ by half, and
+        without it the answer is for whichever of them was measured.
         Raises ``InvalidInput`` for lengths or concurrency that are not positive and finite.
         """
         asked = _positive(input_tokens=input_tokens, output_tokens=output_tokens, concurrency=concurrency)
         shape, (tokens_in, tokens_out, in_flight) = asked[0].shape, [values.ravel() for values in asked]
-        profile = self._profile(layout)
-        latency = profile.latency.continuous() if serving else profile.latency
+        profile = self._profile(layout, software)
+        latency = profile.serving if serving else profile.latency
         mean = latency.at(tokens_in, tokens_out, in_flight)
-        slow = latency.at(tokens_in, tokens_out, in_flight, crowd(in_flight, percentile))
+        slow = latency.at(tokens_in, tokens_out, in_flight, percentile)
         rate = 1e3 * in_flight / mean.e2e_ms
-        origin, error = profile.judge(tokens_in, tokens_out, in_flight)
+        errors = profile.trust.errors(tokens_in, tokens_out, in_flight)
+        load = mean.running, tokens_in, tokens_out
+        power_w = _watts(profile.power, *load, rate, reserve=serving)
+        power_error = np.full(len(rate), np.nan) if profile.power is None else profile.power.error_at(*load)
         return Prediction(
             ttft_ms=slow.ttft_ms.reshape(shape),
             tpot_ms=slow.tpot_ms.reshape(shape),
             e2e_ms=slow.e2e_ms.reshape(shape),
             output_tokens_per_s=(rate * tokens_out).reshape(shape),
             requests_per_s=rate.reshape(shape),
-            power_w=_watts(profile.power, mean.running).reshape(shape),
-            origin=origin.reshape(shape),
-            relative_error=error.reshape(shape),
-            ttft_error=error.reshape(shape),
-            tpot_error=error.reshape(shape),
-            throughput_error=error.reshape(shape),
-            power_error=np.full(shape, 0.2),
+            power_w=power_w.reshape(shape),
+            origin=profile.origin(tokens_in, tokens_out, in_flight).reshape(shape),
+            relative_error=errors.e2e.reshape(shape),
+            ttft_error=errors.ttft.reshape(shape),
+            tpot_error=errors.tpot.reshape(shape),
+            throughput_error=errors.e2e.reshape(shape),
+            power_error=power_error.reshape(shape),
         )
 
     def iteration(self, layout: Layout) -> Iteration:
@@ -154,9 +177,9 @@ class PerformanceModel:
         Raises ``InvalidInput`` like ``predict``.
         """
         profile = self._profile(layout)
-        latency = profile.latency.continuous()
+        latency = profile.serving
         most = int(np.clip(min(latency.limit.slots, BEYOND_MEASURED * profile.highest_concurrency), 1, MOST_RUNNING))
-        return new_iteration(layout, latency, most, self._card(layout), profile.power, profile.trust.error)
+        return new_iteration(layout, latency, most, self._card(layout), profile.power, profile.trust.middle_error)
 
     def capacity(
         self,
@@ -173,15 +196,15 @@ class PerformanceModel:
         asked = _positive(input_tokens=input_tokens, output_tokens=output_tokens)
         tokens_in, tokens_out = (values.ravel() for values in asked)
         profile = self._profile(layout)
-        latency = profile.latency.continuous()
+        latency = profile.serving
         most = BEYOND_MEASURED * profile.highest_concurrency
         found = sustain(latency, tokens_in, tokens_out, slo, most)
         card = self._card(layout)
         context = min(card.max_context_tokens if card else np.inf, max_context_tokens or np.inf)
         allowed = tokens_in + tokens_out <= context
         alone = np.full_like(tokens_in, ALONE)
-        best = latency.at(tokens_in, tokens_out, alone, crowd(alone, slo.percentile))
-        origin, error = profile.judge(tokens_in, tokens_out, np.maximum(found.concurrency, 1.0))
+        best = latency.at(tokens_in, tokens_out, alone, slo.percentile)
+        at = tokens_in, tokens_out, np.maximum(found.concurrency, 1.0)
         return Capacity(
             layout=layout,
             requests_per_s=np.where(allowed, found.requests_per_s, 0.0),
@@ -189,15 +212,19 @@ class PerformanceModel:
             ttft_ms=found.timing.ttft_ms,
             tpot_ms=found.timing.tpot_ms,
             e2e_ms=found.timing.e2e_ms,
-            power_w=_watts(profile.power, found.concurrency),
-            origin=origin,
-            relative_error=error,
+            power_w=_watts(profile.power, found.concurrency, tokens_in, tokens_out, found.requests_per_s, reserve=True),
+            origin=profile.origin(*at),
+            relative_error=profile.trust.errors(*at).e2e,
             binding=np.where(allowed, found.binding, "context"),
-            best_ttft_ms=best.ttft_ms,
-            best_tpot_ms=best.tpot_ms,
-            best_e2e_ms=best.e2e_ms,
+            best_ttft_ms=np.where(allowed, best.ttft_ms, np.inf),
+            best_tpot_ms=np.where(allowed, best.tpot_ms, np.inf),
+            best_e2e_ms=np.where(allowed, best.e2e_ms, np.inf),
             num_rows=profile.num_rows,
         )
+
+    def power(self, layout: Layout) -> Power | None:
+        """Power of one replica by phase and load; None when the facts have no datasheet of the GPU."""
+        return self._powers.of(layout.model_copy(update={"model": self._names.model(layout.model)}))
 
     def memory(self, layout: Layout) -> Memory | None:
         """Memory of one replica; None when the facts have no shape of the model or no datasheet of the GPU.
@@ -232,6 +259,10 @@ class PerformanceModel:
     def _gpu(self, layout: Layout) -> GpuType | None:
         return next((gpu for gpu in self._facts.gpus if gpu.name == layout.gpu), None)
 
+    @cached_property
+    def _powers(self) -> Powers:
+        return Powers(self._measured, self._facts.gpus, self._names.model_card)
+
     def _sheet(self, layout: Layout) -> Datasheet:
         return datasheet(layout, self._card(layout), self._gpu(layout))
 
@@ -257,45 +288,84 @@ class PerformanceModel:
         reserved = 1.0 if layout.engine in RESERVES_ALL_OUTPUT else 0.5
         return RunningLimit(found.max_tokens if found else np.inf, reserved_output=reserved)
 
-    def _family(self, layout: Layout) -> tuple[Family, dict[Layout, Member]]:
+    def _member(self, layout: Layout, rows: Rows, slots: float) -> Member:
+        expected = self._limit(layout)
+        limit = replace(expected, slots=slots)
+        return Member(self._sheet(layout), rows, limit, proven_tokens(rows, expected.reserved_output))
+
+    def _family(self, layout: Layout, *, by_software: bool) -> _Family:
         key = family_key(layout)
-        if key not in self._families:
-            members = {
-                sibling: Member(self._sheet(sibling), rows, self._limit(sibling))
-                for sibling in sorted(self._by_family.get(key, []), key=order)
-                if len(rows := self._layout_rows(sibling))
-            }
-            self._families[key] = learn(members), members
-        return self._families[key]
+        if (key, by_software) not in self._families:
+            siblings = sorted(self._by_family.get(key, []), key=order)
+            rows = {sibling: found for sibling in siblings if len(found := self._layout_rows(sibling))}
+            slots = find_slots(list(rows.values())) if rows else np.inf
+            members = {sibling: self._member(sibling, found, slots) for sibling, found in rows.items()}
+            prior = new_prior(known=all(member.sheet.known for member in members.values()))
+            learned = learn(list(members.values()), layout.engine, prior, by_software=by_software) if members else None
+            names = tuple(np.unique(np.concatenate([found.software for found in rows.values()]))) if by_software else ()
+            self._families[key, by_software] = _Family(members, names, learned)
+        return self._families[key, by_software]
 
-    def _profile(self, layout: Layout) -> _Profile:
+    def _profile(self, layout: Layout, software: str | None = None) -> _Profile:
         layout = layout.model_copy(update={"model": self._names.model(layout.model)})
-        if layout not in self._profiles:
-            self._profiles[layout] = self._new_profile(layout)
-        return self._profiles[layout]
+        if software not in self._software(layout):
+            software = None
+        if (layout, software) not in self._profiles:
+            self._profiles[layout, software] = self._new_profile(layout, software)
+        return self._profiles[layout, software]
 
-    def _new_profile(self, layout: Layout) -> _Profile:
-        family, members = self._family(layout)
-        power = fit_power(layout, self._gpu(layout), self._measured.get(layout, []))
-        learned = family.members.get(layout)
-        if learned is None:
-            if not members and (self._card(layout) is None or self._gpu(layout) is None):
+    def _software(self, layout: Layout) -> set[str]:
+        """Versions that the layout's family was measured with; none where there is but one."""
+        rows = [self._layout_rows(sibling).software for sibling in self._by_family.get(family_key(layout), [])]
+        names = {str(name) for found in rows for name in found}
+        return names if len(names) > 1 else set()
+
+    def _new_profile(self, layout: Layout, software: str | None) -> _Profile:
+        family = self._family(layout, by_software=software is not None)
+        members, sheet = family.members, self._sheet(layout)
+        member = members.get(layout)
+        if family.learned is None:
+            if self._card(layout) is None or self._gpu(layout) is None:
                 raise InvalidInput(
                     f"nothing is known about {layout.model} on {layout.label}",
                     fix="import measurements of it, or the shape of the model and the datasheet of the GPU",
                 )
-            latency = family.latency(self._sheet(layout), self._limit(layout))
-            borrowed = borrowed_trust((m.rows, family.members[sibling]) for sibling, m in members.items())
-            return _Profile(latency, power, borrowed, not members, UNMEASURED_CONCURRENCY, 0)
-        siblings = [(m.rows, family.members[other]) for other, m in members.items() if other != layout]
-        rows = members[layout].rows
+            learned = unmeasured(sheet, layout.engine, new_prior(known=sheet.known))
+        else:
+            place = list(members).index(layout) if member else None
+            version = family.software.index(software) if software is not None else None
+            learned = family.learned.learned(sheet, layout.engine, place, version)
+        if member is None:
+            member = self._member(layout, self._layout_rows(layout), np.inf)
+            if members:
+                member = replace(member, limit=replace(member.limit, slots=next(iter(members.values())).limit.slots))
+        tokens = max(member.limit.tokens * float(np.exp(learned.log_coefficients[MEMORY])), member.proven_tokens)
+        limit = replace(member.limit, tokens=tokens)
+        rows = member.rows
+        latency = Latency(sheet, learned, limit, rows.static_batch)
+        points = np.log(np.stack([rows.input_tokens, rows.output_tokens, rows.concurrency], axis=1))
+        trust = Trust(
+            sheet, learned, member.limit, rows.static_batch, np.unique(points, axis=0), bool(rows.guessed.any())
+        )
+        highest = float(rows.concurrency.max()) if len(rows) else UNMEASURED_CONCURRENCY
         return _Profile(
-            learned.latency, power, trust(rows, learned, siblings), False, float(rows.concurrency.max()), len(rows)
+            latency,
+            replace(latency, as_measured=False),
+            self._powers.of(layout),
+            trust,
+            not members,
+            highest,
+            len(rows),
         )
 
 
-def _watts(power: Power | None, running: Floats) -> Floats:
-    return np.full(len(running), np.nan) if power is None else power.at(running)
+def _watts(
+    power: Power | None, running: Floats, tokens_in: Floats, tokens_out: Floats, rate: Floats, *, reserve: bool
+) -> Floats:
+    """Expected power, or what to ``reserve``; NaN where the GPU is not known."""
+    if power is None:
+        return np.full(len(running), np.nan)
+    return (power.reserve_w if reserve else power.mean_w)(running, tokens_in, tokens_out, rate)
 
 
 def _positive(**values: ArrayLike) -> list[Floats]:

@@ -19,7 +19,7 @@ import numpy as np
 
 from profiles.performance.answers import Floats, Marks, Percentile, Slo
 from profiles.performance.bisection import largest
-from profiles.performance.capacity import crowd
+from profiles.performance.latency import crowd
 from profiles.performance.iteration import Iteration
 
 QUANTILE: dict[Percentile, float] = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from profiles.performance.answers import Floats, Marks
+from profiles.performance.answers import Floats, Marks, Strings
 from profiles.types import Measurement
 
 TYPICAL_INPUT_TOKENS = {"lm-arena-chat": 150.0, "gpqa": 300.0, "sourcegraph-fim": 1000.0}
@@ -25,6 +25,8 @@ class Rows:
     ttft_ms: Floats
     tpot_ms: Floats
     guessed: Marks
+    software: Strings
+    """Engine version, or the date where the source names none."""
     static_batch: bool
 
     def __len__(self) -> int:
@@ -34,7 +36,7 @@ class Rows:
         """The rows that ``kept`` marks."""
         return Rows(
             self.input_tokens[kept], self.output_tokens[kept], self.concurrency[kept],
-            self.ttft_ms[kept], self.tpot_ms[kept], self.guessed[kept], self.static_batch,
+            self.ttft_ms[kept], self.tpot_ms[kept], self.guessed[kept], self.software[kept], self.static_batch,
         )  # fmt: skip
 
     @property
@@ -50,12 +52,24 @@ class Rows:
 
 def read_rows(measurements: Sequence[Measurement]) -> Rows:
     """Latency rows among ``measurements`` of one layout; power-only and throughput-less rows are left out."""
-    points = [point for m in measurements if (point := _point(m)) is not None]
+    found = [(point, software_of(m)) for m in measurements if (point := _point(m)) is not None]
+    points = [point for point, _ in found]
     table = np.array([point[:5] for point in points], dtype=np.float64).reshape(len(points), 5)
     tokens_in, tokens_out, concurrency, ttft_ms, tpot_ms = table.T
     guessed = np.array([point[5] for point in points], dtype=bool)
+    software = np.array([name for _, name in found], dtype=np.str_)
     static = bool(points) and any(m.load == "static_batch" for m in measurements)
-    return Rows(tokens_in, tokens_out, concurrency, ttft_ms, tpot_ms, guessed, static)
+    return Rows(tokens_in, tokens_out, concurrency, ttft_ms, tpot_ms, guessed, software, static)
+
+
+def software_of(m: Measurement) -> str:
+    """What stands for the software that ``m`` ran on: the engine's version, else the date."""
+    return m.engine_version or m.as_of.isoformat()
+
+
+def prompt_tokens(m: Measurement) -> float | None:
+    """Input tokens of ``m``, or what its task is assumed to have; None where neither is known."""
+    return TYPICAL_INPUT_TOKENS.get(m.task) if m.input_tokens is None else m.input_tokens
 
 
 def _point(m: Measurement) -> tuple[float, float, float, float, float, bool] | None:
@@ -64,7 +78,7 @@ def _point(m: Measurement) -> tuple[float, float, float, float, float, bool] | N
         return None
     nan = float("nan")
     guessed = m.input_tokens is None
-    tokens_in = TYPICAL_INPUT_TOKENS.get(m.task) if m.input_tokens is None else m.input_tokens
+    tokens_in = prompt_tokens(m)
     if tokens_in is None:
         return None
     first = m.ttft_ms or m.ttft_p50_ms or nan

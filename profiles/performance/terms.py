@@ -1,102 +1,198 @@
-"""The terms of which decode steps and prompts consist, and what each costs where nothing was measured.
+"""The terms of which decode steps and prompts consist, and the closed loop in which they meet.
 
-With ``n`` requests running, context ``ctx = input + output / 2`` and everything in ms:
+In ms, with ``n`` requests running, ``d`` of them decoding, context ``c = input + output / 2``, datasheet times in
+capitals (``datasheet``), ``L`` layers in thousands and one coefficient (``COEFFICIENTS``) before every term:
 
-- decode step without prompts  ``s = launch + all-reduce + weights + experts(n) + n·(ctx·KV + flops + host)``
-- prompt, alone                ``P = launch + input·(flops + link + host) + input²·attention``
-- prompt among ``n`` requests   the same with the parts of ``launch`` and ``input`` that grow by √n and n
-- TPOT                          ``s + (prompt work that arrives per token) = s + n·P' / (output − 1 + P / TPOT)``
+- decode step   ``s = L + L·log2(tp) + WEIGHTS + EXPERTS·hit(d) + d·(c·KV + FLOPS + L)``
+- prompt work   ``P = input·(FLOPS + LINK + L/100) + input²·ATTENTION``
+- TPOT          ``t = s + share·P·n / (output − 1 + TTFT / t)``
+- TTFT          ``f = overhead·L + prompt·P + join·s + burst·n·P + queue·Q``
 
-The last is chunked prefill (Agrawal et al., "Sarathi-Serve", OSDI 2024, section 4): prompts of newcomers share the
-steps of those who decode, and in steady state ``n / E2E`` of them arrive per second (Little's law).
-Experts read per step: ``1 − (1 − k/E)^n`` of them when tokens choose independently.
+TPOT is chunked prefill (Agrawal et al., "Sarathi-Serve", OSDI 2024, section 4): prompts of newcomers share the steps
+of those who decode, and ``n / E2E`` of them arrive per ms (Little's law). ``Q`` is the wait at the prompt station of a
+closed network in which ``n`` requests alternate between prompts of ``P`` and decoding for ``Z = (output − 1)·t``: by
+mean value analysis with Schweitzer's arrival theorem (Lazowska et al., "Quantitative System Performance", 1984,
+section 7.4), ``R = P + (n − 1)·P·R / (R + Z)`` and ``Q = R − P``. ``burst`` is for clients that start together or keep
+step: at worst half of their prompts come first. Experts read per step: ``1 − (1 − k/E)^d`` of them when tokens choose independently.
+
+Requests that do not fit wait: with throughput ``running / service``, Little's law makes the wait
+``(n / running − 1) · (f + Z)``. In a static batch all prompts run first, and nothing disturbs the steps.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import NamedTuple
 
 import numpy as np
 
 from profiles.performance.answers import Floats
 from profiles.performance.datasheet import Datasheet
 
-STEP_TERMS = ("launch", "all-reduce latency", "weights", "experts", "KV read", "flops", "host per request")
-SHARED_PROMPT_TERMS = ("prompt flops", "prompt attention", "prompt link", "prompt host")
-PROMPT_TERMS = (
-    "launch", "flops", "attention", "link and host",
-    "launch √n", "flops √n", "host √n", "launch n", "flops n", "host n",
+COEFFICIENTS = (
+    "launch", "all-reduce", "weights", "experts", "KV read", "decode flops", "host per request",
+    "prompt flops", "prompt attention", "prompt link", "prompt host", "share of prompts in steps",
+    "overhead", "prompt", "join", "burst", "queue", "memory",
 )  # fmt: skip
+"""What each column of coefficients multiplies; the last is KV memory over what should fit."""
 
-STEP_PRIOR = np.array([54.0, 10.0, 1.2, 1.6, 1.8, 1.8, 0.01, 1.3, 5.0, 3.3, 2.0])
-PROMPT_PRIOR = np.array([940.0, 1.3, 7.4, 3.3, 160.0, 0.01, 1.3, 1.0, 0.1, 1.8])
-"""Multiples of the datasheet times; of microseconds per layer for launches, of 10 ns per layer and token for hosts.
+SHARE, OVERHEAD, PROMPT, JOIN, BURST, QUEUE, MEMORY = range(11, 18)
+MOST_PROMPT, MOST_BURST, MOST_QUEUE = 4.0, 0.5, 2.0
+"""Where these coefficients saturate: one prompt costs at most so many, half of all prompts come first, and so on."""
 
-Weights (83% of bandwidth) and prompt flops (77% of peak) are what Helix measured per layer on A100 and V100. The rest
-is fitted over all InferenceX rows, with one vote per model × GPU × precision × engine; predicting each such family from
-all others this way misses TPOT by 22% on average, 90% of the rows by less than 41%."""
+ROUNDS = 3
+"""Rounds in which TPOT, TTFT and the number decoding settle; a fourth moves them by less than 1%."""
 
+SHARPNESS = 32
+"""Of the limit on running requests: n / (1 + (n / limit)^32)^(1/32), smooth for the fit."""
 
-def step_terms(sheet: Datasheet, running: Floats, input_tokens: Floats, output_tokens: Floats) -> Floats:
-    """(rows, 7): the terms of a decode step of ``running`` requests, without prompts."""
-    context = input_tokens + output_tokens / 2
-    if sheet.full_layers < 1:
-        context = sheet.full_layers * context + (1 - sheet.full_layers) * np.minimum(context, sheet.window)
-    one = np.ones_like(running)
-    launch = one * sheet.num_layers * 1e-3
-    hit = 1 - (1 - sheet.expert_hit) ** running if sheet.expert_hit else 0 * one
-    return np.stack(
-        [
-            launch,
-            launch * np.log2(sheet.tp),
-            one * sheet.weights_ms,
-            hit * sheet.experts_ms,
-            running * context * sheet.kv_ms_per_token,
-            running * sheet.flops_ms_per_token,
-            running * launch,
-        ],
-        axis=1,
-    )
+STEP = 1e-4
+"""Of the logarithm of a coefficient, for slopes."""
 
 
-def shared_prompt_terms(sheet: Datasheet, input_tokens: Floats) -> Floats:
-    """(rows, 4): the terms of the work of one prompt that delays the steps of others."""
-    return np.stack(
-        [
-            input_tokens * sheet.flops_ms_per_token,
-            input_tokens**2 * sheet.attention_ms_per_token2,
-            input_tokens * sheet.link_ms_per_token,
-            input_tokens * sheet.num_layers * 1e-5,
-        ],
-        axis=1,
-    )
+@dataclass(frozen=True)
+class Load:
+    """Datasheet times of the layout and requests in flight, per row: arrays that broadcast."""
+
+    layers: Floats
+    log2_tp: Floats
+    nodes: Floats
+    weights_ms: Floats
+    experts_ms: Floats
+    expert_hit: Floats
+    kv_ms_per_token: Floats
+    full_layers: Floats
+    window: Floats
+    flops_ms_per_token: Floats
+    attention_ms_per_token2: Floats
+    link_ms_per_token: Floats
+    continuous: Floats
+    """1 where prompts arrive one by one, 0 in a static batch."""
+    expected_tokens: Floats
+    """KV memory that should fit; inf where nothing is known."""
+    proven_tokens: Floats
+    """KV memory that ran without waiting."""
+    reserved_output: Floats
+    slots: Floats
+    input_tokens: Floats
+    output_tokens: Floats
+    concurrency: Floats
 
 
-def prompt_terms(sheet: Datasheet, running: Floats, input_tokens: Floats) -> Floats:
-    """(rows, 10): the terms of the time to first token among ``running`` requests, without waiting for memory."""
-    root = np.sqrt(running)
-    launch = np.ones_like(running) * sheet.num_layers * 1e-3
-    flops = input_tokens * sheet.flops_ms_per_token
-    host = input_tokens * sheet.num_layers * 1e-5
-    attention = input_tokens**2 * sheet.attention_ms_per_token2
-    return np.stack(
-        [
-            launch, flops, attention, input_tokens * sheet.link_ms_per_token + host,
-            launch * root, flops * root, host * root, launch * running, flops * running, host * running,
-        ],
-        axis=1,
+class Times(NamedTuple):
+    """Of one load: TPOT, TTFT without and with waiting to run in ms, and how many run."""
+
+    tpot_ms: Floats
+    first_ms: Floats
+    ttft_ms: Floats
+    running: Floats
+
+
+def new_load(
+    sheet: Datasheet, input_tokens: Floats, output_tokens: Floats, concurrency: Floats, *, continuous: bool = True,
+    expected_tokens: float = np.inf, proven_tokens: float = 0.0, reserved_output: float = 0.5, slots: float = np.inf,
+) -> Load:  # fmt: skip
+    """Requests on one layout."""
+    constants = (
+        sheet.num_layers, np.log2(sheet.tp), sheet.nodes, sheet.weights_ms, sheet.experts_ms, sheet.expert_hit,
+        sheet.kv_ms_per_token, sheet.full_layers, max(sheet.window, 1), sheet.flops_ms_per_token,
+        sheet.attention_ms_per_token2, sheet.link_ms_per_token, float(continuous), expected_tokens, proven_tokens,
+        reserved_output, slots,
     )  # fmt: skip
+    return Load(*(np.asarray(value, dtype=np.float64) for value in constants), input_tokens, output_tokens, concurrency)
 
 
-def newcomers_per_step(running: Floats, output_tokens: Floats, prompt_ms: Floats, tpot_ms: Floats) -> Floats:
-    """Prompts that arrive during one token of a running request."""
-    return running / (np.maximum(output_tokens - 1, 1) + prompt_ms / tpot_ms)
+def concatenate(loads: list[Load]) -> Load:
+    """One load of all rows."""
+    return Load(
+        *(
+            np.concatenate([np.broadcast_to(getattr(load, field.name), load.concurrency.shape) for load in loads])
+            for field in fields(Load)
+        )
+    )
 
 
-def tpot(step_ms: Floats, shared_ms: Floats, running: Floats, output_tokens: Floats, prompt_ms: Floats) -> Floats:
-    """Solve ``x = step + shared · newcomers_per_step(x)`` for the time per output token: a quadratic in x."""
-    tokens = np.maximum(output_tokens - 1, 1)
-    linear = step_ms * tokens + running * shared_ms - prompt_ms
-    root = np.sqrt(linear**2 + 4 * tokens * step_ms * prompt_ms)
-    # Of the two equal forms of the positive root, the one that does not cancel.
-    cancelling = linear < 0
-    stable = 2 * step_ms * prompt_ms / np.where(cancelling, root - linear, 1.0)
-    return np.where(cancelling, stable, (linear + root) / (2 * tokens))
+def steps(load: Load, decoding: Floats, context: Floats, coefficients: Floats) -> Floats:
+    """A decode step of ``decoding`` requests with ``context`` tokens each, without prompts, in ms."""
+    launch = load.layers * 1e-3
+    hit = -np.expm1(decoding * np.log1p(-np.minimum(load.expert_hit, 0.999)))
+    c = _columns(coefficients)
+    return np.asarray(
+        launch * (c[0] + c[1] * load.log2_tp)
+        + c[2] * load.weights_ms
+        + c[3] * hit * load.experts_ms
+        + decoding * (seen(load, context) * c[4] * load.kv_ms_per_token + c[5] * load.flops_ms_per_token)
+        + decoding * c[6] * launch / load.nodes
+    )
+
+
+def seen(load: Load, context: Floats) -> Floats:
+    """Tokens of a context that are read, averaged over the layers."""
+    return np.asarray(load.full_layers * context + (1 - load.full_layers) * np.minimum(context, load.window))
+
+
+def prompt_work(load: Load, coefficients: Floats) -> tuple[Floats, Floats]:
+    """(per token, per squared token) of a prompt in ms, alone."""
+    c = _columns(coefficients)
+    linear = c[7] * load.flops_ms_per_token + c[9] * load.link_ms_per_token + c[10] * load.layers * 1e-5 / load.nodes
+    return np.asarray(linear), np.asarray(c[8] * load.attention_ms_per_token2)
+
+
+def closed_loop(load: Load, coefficients: Floats) -> Times:
+    """Times of ``load``; ``coefficients`` (..., rows, 18) or (18,) for all rows."""
+    c = _columns(coefficients)
+    held = load.input_tokens + load.reserved_output * load.output_tokens
+    tokens = np.maximum(load.expected_tokens * c[MEMORY], load.proven_tokens)
+    most = np.maximum(np.minimum(tokens / held, load.slots), 1.0)
+    running = load.concurrency * (1 + np.minimum(load.concurrency / most, 50.0) ** SHARPNESS) ** (-1 / SHARPNESS)
+    tokens_out = np.maximum(load.output_tokens - 1, 1.0)
+    linear, squared = prompt_work(load, coefficients)
+    prompt = load.input_tokens * (linear + load.input_tokens * squared)
+    context = load.input_tokens + load.output_tokens / 2
+    alone = c[OVERHEAD] * load.layers * 1e-3 + _below(c[PROMPT], MOST_PROMPT) * prompt * np.where(
+        load.continuous > 0, 1.0, running
+    )
+    shared = load.continuous * c[SHARE] * running * prompt
+    decoding, first = running, alone
+    for _ in range(ROUNDS):
+        step = steps(load, decoding, context, coefficients)
+        each = _tpot(step, shared, tokens_out, first)
+        decode = tokens_out * each
+        queue = _positive_root(running * prompt - decode, prompt * decode) - prompt
+        first = alone + load.continuous * (
+            c[JOIN] * step
+            + _below(c[BURST], MOST_BURST) * running * prompt
+            + _below(c[QUEUE], MOST_QUEUE) * np.maximum(queue, 0.0)
+        )
+        decoding = np.where(load.continuous > 0, np.maximum(running * decode / (decode + first), 1.0), running)
+    wait = np.maximum(load.concurrency / running - 1, 0.0) * (first + decode)
+    return Times(each, first, first + wait, running)
+
+
+def slopes(load: Load, log_coefficients: Floats) -> tuple[Times, Floats, Floats]:
+    """Times at ``log_coefficients`` (rows, 18), and the slopes of log TPOT and of log TTFT: (rows, 18) each."""
+    moved = log_coefficients + STEP * np.eye(len(COEFFICIENTS))[:, None, :]
+    times = closed_loop(load, np.exp(np.concatenate([log_coefficients[None], moved])))
+    log_tpot, log_ttft = np.log(times.tpot_ms), np.log(times.ttft_ms)
+    here = Times(*(values[0] for values in np.broadcast_arrays(*times)))
+    return here, ((log_tpot[1:] - log_tpot[0]) / STEP).T, ((log_ttft[1:] - log_ttft[0]) / STEP).T
+
+
+def _columns(coefficients: Floats) -> list[Floats]:
+    return [coefficients[..., k] for k in range(len(COEFFICIENTS))]
+
+
+def _below(value: Floats, most: float) -> Floats:
+    """``value`` while it is small, never above ``most``."""
+    return value * most / (value + most)
+
+
+def _tpot(step: Floats, shared: Floats, tokens_out: Floats, first: Floats) -> Floats:
+    """Solve ``t = step + shared / (tokens_out + first / t)``: a quadratic in t."""
+    return _positive_root(step - (first - shared) / tokens_out, step * first / tokens_out)
+
+
+def _positive_root(b: Floats, c: Floats) -> Floats:
+    """Positive root of ``x² = b·x + c``; of its two equal forms the one that does not cancel."""
+    root = np.sqrt(b * b + 4 * c)
+    return np.where(b >= 0, (b + root) / 2, 2 * c / np.where(b >= 0, 1.0, root - b))

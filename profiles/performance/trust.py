@@ -1,95 +1,106 @@
-"""How far a prediction can be trusted: where it comes from, and how wrong its like has been."""
+"""How far a prediction can be trusted: where it comes from, and how wide its 90% interval is."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from profiles.performance.answers import Floats, Strings
-from profiles.performance.learn import Learned
-from profiles.performance.rows import Rows
+from profiles.performance.datasheet import Datasheet
+from profiles.performance.learn import NORMAL_LEVEL, Learned
+from profiles.performance.limits import RunningLimit
+from profiles.performance.terms import new_load, slopes
 
-LEVEL = 0.9
 SAME_POINT = np.log(1.1)
 """Lengths and concurrency within 10% of a measured row count as that row."""
 
-SIBLING_ROWS = 10.0
-"""What the errors of all sibling layouts together weigh, in rows of the layout's own."""
-
-ERROR_PER_OCTAVE = 1.0
-"""Growth of the error per doubling beyond the measured lengths and concurrency: from leaving whole lengths out."""
-
-ROOFLINE_ERROR = 0.5
-"""Error of E2E where a whole model × GPU × precision × engine was left out: 90% were below this."""
-
-WORST_ERROR = 2.0
+WORST_ERROR = 20.0
 """No interval is wider: beyond it a prediction says nothing anyway."""
 
-BORROWED_ERROR, BORROWED_AT_LEAST = 2.0, 0.15
-"""Growth and least error where a layout is predicted from its siblings alone: from leaving each TP degree out."""
+COMMON_POINT = 1024.0, 256.0, 16.0
+"""Input tokens, output tokens and concurrency that stand for the middle where nothing was measured."""
+
+AT_ONCE = 4096
+"""Points judged together: few enough to stay in the processor's cache."""
+
+
+class Errors(NamedTuple):
+    """Widths ``r`` of 90% intervals ``[value / (1 + r), value · (1 + r)]``."""
+
+    ttft: Floats
+    tpot: Floats
+    e2e: Floats
 
 
 @dataclass(frozen=True)
 class Trust:
-    """The measured points of one layout and the error of predictions among them."""
+    """The measured points of one layout and what its family's posterior says of predictions among and beyond them."""
 
+    sheet: Datasheet
+    learned: Learned
+    limit: RunningLimit
+    static_batch: bool
     points: Floats
     """(rows, 3): log input tokens, log output tokens, log concurrency."""
-    error: float
     guessed: bool
     """Some row has an assumed input length: nothing counts as measured or interpolated."""
 
-    def judge(self, input_tokens: Floats, output_tokens: Floats, concurrency: Floats) -> tuple[Strings, Floats]:
-        """Origin of a prediction at each point and the half-width of its 90% interval."""
+    def origin(self, input_tokens: Floats, output_tokens: Floats, concurrency: Floats) -> Strings:
+        """How each point relates to the measured ones."""
         asked = np.log([input_tokens, output_tokens, concurrency])
-        if not len(self.points):
-            return np.full(asked.shape[1], "extrapolated"), np.full(asked.shape[1], self.error)
+        if not len(self.points) or self.guessed:
+            return np.full(asked.shape[1], "extrapolated")
         low, high = self.points.min(axis=0)[:, None], self.points.max(axis=0)[:, None]
-        beyond = np.maximum(np.maximum(low - asked, asked - high) - SAME_POINT, 0.0).sum(axis=0) / np.log(2)
-        origin = np.where(beyond > 0, "extrapolated", "interpolated").astype("<U12")
-        if self.guessed:
-            origin[:] = "extrapolated"
-        else:
-            for point in self.points:
-                origin[(np.abs(asked - point[:, None]) <= SAME_POINT).all(axis=0)] = "measured"
-        return origin, self.error * (1.0 + ERROR_PER_OCTAVE * beyond)
+        beyond = np.maximum(low - asked, asked - high).max(axis=0) > SAME_POINT
+        origin = np.where(beyond, "extrapolated", "interpolated").astype("<U12")
+        for point in self.points:
+            origin[(np.abs(asked - point[:, None]) <= SAME_POINT).all(axis=0)] = "measured"
+        return origin
 
+    def errors(self, input_tokens: Floats, output_tokens: Floats, concurrency: Floats) -> Errors:
+        """Widths at each point: what the coefficients, the remainder and repeated runs leave open."""
+        parts = [
+            self._errors(input_tokens[k : k + AT_ONCE], output_tokens[k : k + AT_ONCE], concurrency[k : k + AT_ONCE])
+            for k in range(0, max(len(concurrency), 1), AT_ONCE)
+        ]
+        return Errors(*(np.concatenate(values) for values in zip(*parts, strict=True)))
 
-def trust(rows: Rows, own: Learned, siblings: Iterable[tuple[Rows, Learned]]) -> Trust:
-    """Trust in predictions of one layout, from leave-one-out errors of its rows and of its siblings'."""
-    errors = left_out_errors(rows, own)
-    others = np.concatenate([np.empty(0), *(left_out_errors(r, s) for r, s in siblings)])
-    each_other = min(1.0, SIBLING_ROWS / max(len(others), 1))
-    error = _quantile(np.concatenate([errors, others]), np.repeat([1.0, each_other], [len(errors), len(others)]))
-    points = np.log(np.stack([rows.input_tokens, rows.output_tokens, rows.concurrency], axis=1))
-    return Trust(np.unique(points, axis=0), error, bool(rows.guessed.any()))
+    @property
+    def middle_error(self) -> float:
+        """Width of the interval of end-to-end time in the middle of what was measured, or of what is common."""
+        middle = np.exp(np.median(self.points, axis=0)) if len(self.points) else np.array(COMMON_POINT)
+        return float(self.errors(*middle[:, None]).e2e[0])
 
+    def _errors(self, input_tokens: Floats, output_tokens: Floats, concurrency: Floats) -> Errors:
+        prior, limit = self.learned.prior, self.limit
+        load = new_load(
+            self.sheet, input_tokens, output_tokens, np.maximum(concurrency, 1.0), continuous=not self.static_batch,
+            expected_tokens=limit.tokens, reserved_output=limit.reserved_output, slots=limit.slots,
+        )  # fmt: skip
+        middle = self.learned.log_coefficients
+        times, of_tpot, of_ttft = slopes(load, np.tile(middle, (len(concurrency), 1)))
+        decode = (output_tokens - 1) * times.tpot_ms
+        of_e2e = times.ttft_ms / (times.ttft_ms + decode)
+        unknown = self._unknown(np.log(np.stack([input_tokens, output_tokens, concurrency])))
+        tpot, ttft = (
+            (width**2 * unknown + noise**2) for width, noise in zip(prior.correction, self.learned.noise, strict=True)
+        )
+        wide_tpot, wide_ttft = self.learned.widening
+        tpot, ttft = (tpot + self._spread(of_tpot)) * wide_tpot**2, (ttft + self._spread(of_ttft)) * wide_ttft**2
+        both = self._spread(of_ttft * of_e2e[:, None] + of_tpot * (1 - of_e2e)[:, None])
+        ends = of_e2e**2 * wide_ttft**2 * (prior.correction[1] ** 2 * unknown + self.learned.noise[1] ** 2)
+        ends += (1 - of_e2e) ** 2 * wide_tpot**2 * (prior.correction[0] ** 2 * unknown + self.learned.noise[0] ** 2)
+        ends += both * (of_e2e * wide_ttft + (1 - of_e2e) * wide_tpot) ** 2
+        return Errors(*(np.minimum(np.expm1(NORMAL_LEVEL * np.sqrt(v)), WORST_ERROR) for v in (ttft, tpot, ends)))
 
-def borrowed_trust(siblings: Iterable[tuple[Rows, Learned]]) -> Trust:
-    """Trust in a layout without rows: its siblings' errors, grown; a roofline's where it has no siblings."""
-    errors = [trust(rows, learned, []).error for rows, learned in siblings]
-    error = max(BORROWED_ERROR * float(np.median(errors)), BORROWED_AT_LEAST) if errors else ROOFLINE_ERROR
-    return Trust(np.empty((0, 3)), error, guessed=False)
+    def _spread(self, slope: Floats) -> Floats:
+        return np.maximum(np.einsum("ij,jk,ik->i", slope, self.learned.covariance, slope), 0.0)
 
-
-def left_out_errors(rows: Rows, learned: Learned) -> Floats:
-    """|observed / predicted − 1| of end-to-end time (of TPOT, where TTFT was not measured), each row left out."""
-    has_ttft = np.isfinite(rows.ttft_ms)
-    decode = np.maximum(learned.left_out_tpot_ms, 1e-9) * np.maximum(rows.output_tokens - 1, 1)
-    seen = np.where(has_ttft, rows.e2e_ms, rows.decode_ms)
-    guess = decode + np.where(has_ttft, np.maximum(learned.left_out_ttft_ms, 0.0), 0.0)
-    errors: Floats = np.abs(seen / guess - 1.0)
-    return np.minimum(errors[np.isfinite(errors)], WORST_ERROR)
-
-
-def _quantile(values: Floats, weight: Floats) -> float:
-    """Weighted quantile at ``LEVEL``, corrected for the number of rows (conformal: (n + 1) / n)."""
-    if not len(values):
-        return ROOFLINE_ERROR
-    total = weight.sum()
-    order = np.argsort(values)
-    share = np.cumsum(weight[order]) / total
-    position = int(np.searchsorted(share, min(1.0, LEVEL * (1 + 1 / total))))
-    return float(values[order][min(position, len(values) - 1)])
+    def _unknown(self, asked: Floats) -> Floats:
+        """Share of the remainder's variance that the nearest row leaves open."""
+        prior = self.learned.prior
+        apart = ((asked[:, None, :] - self.learned.places.T[:, :, None]) / prior.reach) ** 2
+        known = np.exp(-0.5 * apart.sum(axis=0)) * np.where(self.learned.own, 1.0, prior.common)[:, None]
+        return np.asarray(1 - known.max(axis=0, initial=0.0) ** 2)

@@ -15,8 +15,10 @@ from profiles.errors import InvalidInput, StoreError, UnknownName
 from profiles.store import Change
 from profiles.tables import Base
 from profiles.types import (
+    BandwidthMeasurement,
     Batch,
     Facts,
+    GemmMeasurement,
     GpuType,
     GridIntensity,
     InstanceType,
@@ -88,6 +90,15 @@ def layer(**changes: Any) -> LayerMeasurement:
     return LayerMeasurement(**fields | changes)
 
 
+def gemm(**changes: Any) -> GemmMeasurement:
+    fields = {
+        "source": "a sweep", "as_of": DAY, "gpu": "H100-SXM", "m": 4096, "n": 4096, "k": 1024, "precision": "bf16",
+        "time_us": 51.25, "mean_power_w": 655.5, "driver": "570.86", "software": "torch 2.11.0, CUDA 12.8",
+        "sm_clock_mhz": 1755,
+    }  # fmt: skip
+    return GemmMeasurement(**fields | changes)
+
+
 GRID = GridIntensity(source="ember", as_of=DAY, provider="aws", region="eu-west-1", g_co2_per_kwh=282.5)
 EVERYTHING = Batch(
     gpus=(gpu(), gpu("Zürich-1", aliases=()), gpu("a100", fp8_tflops=None)),
@@ -103,6 +114,12 @@ EVERYTHING = Batch(
     ),
     layer_measurements=(layer(), layer(phase="prefill", size=2.5)),
     rate_profiles=(rates(), rates("batch")),
+    gemms=(gemm(), gemm(precision="fp8", mean_power_w=None), gemm(m=1, gpu="a100", software="", driver="")),
+    bandwidths=(
+        BandwidthMeasurement(
+            source="a sweep", as_of=DAY, gpu="H100-SXM", access="copy", num_bytes=2**30, time_us=720.5, driver="570.86"
+        ),
+    ),
 )
 
 
@@ -366,7 +383,7 @@ def test_counts(any_engine: Engine) -> None:
     store.add(any_engine, EVERYTHING)
     assert store.counts(any_engine) == {
         "gpus": 3, "instances": 2, "prices": 3, "grid": 1, "models": 2, "measurements": 4, "layer_measurements": 2,
-        "rate_profiles": 2,
+        "rate_profiles": 2, "gemms": 3, "bandwidths": 1,
     }  # fmt: skip
 
 

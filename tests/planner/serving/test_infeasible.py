@@ -136,7 +136,7 @@ def test_a_rare_size_that_no_gpu_serves_is_named_with_its_share(facts: Facts) ->
 def test_goodput_below_the_smallest_mix_rents_nothing(facts: Facts) -> None:
     service = {"name": "chat", "model": "meta-llama/Llama-3.1-8B-Instruct", "allow_roofline": True, "workload": CHAT,
                "slo": {"ttft_ms": 2000, "tpot_ms": 100}}  # fmt: skip
-    spec = {"objective": "goodput", "services": [service], "offers": AWS, "limits": {"budget_usd_per_hour": 0.9}}
+    spec = {"objective": "goodput", "services": [service], "offers": AWS, "limits": {"budget_usd_per_hour": 0.5}}
     answer = solve(ServingSpec.model_validate(spec), facts, SolveOptions())
     assert check(answer, facts).passed
     assert (answer.outcome, answer.objective, answer.usd_per_hour, answer.rentals) == ("optimal", 0, 0, ())

@@ -1,0 +1,50 @@
+"""Serving plans that were replayed before anyone pays for them: ``planner.verify`` with a store and a simulator."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from planner.errors import InvalidInput
+from planner.service import answer
+from planner.serving import ServingPlan, ServingSpec
+from planner.simulate import Options, simulate
+from planner.simulate.trace_file import traffic_of_trace
+from planner.types import Frozen, SolveOptions
+from planner.verify import Attainment, verified
+from profiles.store import snapshot
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+
+def answer_replayed(spec: Frozen, engine: Engine, options: SolveOptions, *, trace: Path, target: float) -> ServingPlan:
+    """Plan ``spec`` with the headroom that ``trace`` shows to be enough for ``target`` of its requests.
+
+    Raises
+    ------
+    InvalidInput
+        The spec has several services, or the trace cannot be read.
+    FailedCheck, UnknownName, MissingProfile, StoreError
+        As ``planner.service.answer`` says.
+    """
+    if not isinstance(spec, ServingSpec):
+        raise TypeError(f"only serving plans can be replayed, not {spec!r}")
+    if len(spec.services) != 1:
+        raise InvalidInput(
+            f"cannot tell which of {len(spec.services)} services the trace is for", field="--verify",
+            fix="plan each service by itself, or replay the plan with `gpuplan simulate PLAN --trace SERVICE=CSV`",
+        )  # fmt: skip
+    facts, traffic = snapshot(engine), traffic_of_trace(trace)
+
+    def make(tuned: ServingSpec) -> ServingPlan:
+        plan = answer("serving", tuned, engine, options)
+        if not isinstance(plan, ServingPlan):
+            raise TypeError("the serving planner makes serving plans")
+        return plan
+
+    def replay(plan: ServingPlan) -> Attainment:
+        found = simulate(plan, traffic, facts, Options(seed=options.seed))
+        return Attainment(found.slo_attainment, found.stable)
+
+    return verified(spec, str(trace), target, make=make, replay=replay)
