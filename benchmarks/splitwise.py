@@ -10,8 +10,10 @@ data, so both baselines are shown. Rates of other budgets are in proportion to m
 Assumptions:
 
 - Iterations are ``PerformanceModel.iteration`` fitted to Splitwise's measured rows (TP 8, fp16; synthetic ``-pcap``
-  rows are never read), with one change: what a prompt costs besides its tokens keeps the engine busy where no decoding
-  shares the iteration, because it does so in those rows.
+  rows are never read). An iteration with prompts only takes what the model predicts for one prompt alone, and keeps the
+  engine busy for all of it, as it does in those rows: ``a + b · tokens + c · tokens²`` is fitted to the predictions.
+- What the context costs a token shows in rows with one request only, and batches were measured at 512 + 128 tokens only:
+  ratios are printed for the model's own slope, for the slope of those rows, and for none.
 - SLOs: slowdown against the same request alone on a DGX-A100, P50/P90/P99: TTFT 2/3/6, TBT and E2E 1.25/1.5/5. TBT is
   the mean of a request over its tokens, KV transfer included. Requests that do not end are infinitely slow.
 - Machines (the paper's table 1): DGX-A100 17.6 $/h, 200 Gb/s; DGX-H100 38 $/h (2.16×), 1.75× the power, 400 Gb/s. A
@@ -34,6 +36,7 @@ import argparse
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import get_args
 
 import numpy as np
 from splitwise_replays import (
@@ -45,6 +48,7 @@ from splitwise_replays import (
     SPLITS,
     Budget,
     Cluster,
+    Context,
     Design,
     Engines,
     Machine,
@@ -160,28 +164,28 @@ def print_ratios(label: str, found: Table) -> None:
     print(f"  {label:46} {told}", flush=True)
 
 
-def print_crowds(engines: Engines, blind: Engines, workload: Workload) -> None:
+def print_crowds(every: dict[str, Engines], workload: Workload) -> None:
     """How many requests may decode together within 1.25 times an A100 alone."""
     context = workload.mean_tokens[0] + workload.mean_tokens[1] / 2
-    told = []
-    for which in (engines, blind):
+    print(f"Requests of {context:.0f} tokens that decode together within 1.25 × the token time of an A100 alone:")
+    for name, which in every.items():
+        told = []
         for machine in (A100, H100):
-            cost, alone = which.of(machine), which.of(A100)
+            cost = which.of(machine)
             step = cost.decode_ms + np.arange(len(cost.decode_ms)) * context * cost.kv_ms_per_token
-            limit = 1.25 * (alone.decode_ms[1] + context * alone.kv_ms_per_token)
-            told.append(f"{int((step[1:] <= limit).sum())} on {machine.name}")
-    print("Requests that decode together within 1.25 × the token time of an A100 alone:\n"
-          f"  {told[0]}, {told[1]} at the mean context of {context:.0f} tokens\n"
-          f"  {told[2]}, {told[3]} if contexts were 512 + 128 tokens, where batches were measured")  # fmt: skip
+            limit = 1.25 * token_alone_ms(which, A100, workload)
+            told.append(f"{int((step[1:] <= limit).sum()):3} on {machine.name} ({1e6 * cost.kv_ms_per_token:.0f} ns)")
+        print(f"  {name:36} {', '.join(told)}")
 
 
-def print_published(engines: Engines, blind: Engines, workload: Workload) -> None:
+def print_published(every: dict[str, Engines], workload: Workload) -> None:
     """The clusters with which the paper serves 70 conversations per second."""
     print("\nHighest rate of the paper's clusters for 70 conversations/s")
-    for cluster in (Cluster(SPLITS[1], 25, 15), Cluster(SPLITS[2], 25, 26)):
-        ours, short = (best(Replays(which, workload), [cluster]) for which in (engines, blind))
-        print(f"  {cluster.design.name} {cluster}: {ours.requests_per_s:.1f} (then {ours.binding} is missed); "
-              f"with token times of 512 + 128 tokens {short.requests_per_s:.1f}")  # fmt: skip
+    for name, which in every.items():
+        found = [best(Replays(which, workload), [Cluster(design, 25, tokens)])
+                 for design, tokens in ((SPLITS[1], 15), (SPLITS[2], 26))]  # fmt: skip
+        told = [f"{b.cluster.design.name} {b.cluster} {b.requests_per_s:5.1f}" for b in found]
+        print(f"  {name:36} {', '.join(told)}", flush=True)
 
 
 def print_reasons(engines: Engines, own: Table, workload: Workload) -> None:
@@ -191,9 +195,9 @@ def print_reasons(engines: Engines, own: Table, workload: Workload) -> None:
     alone = {machine: token_alone_ms(engines, machine, workload) for machine in (A100, H100)}
     print(
         f"\nWithout any splitting an H100 machine does {each[1] / each[0]:.1f} times what an A100 machine does, at "
-        f"{H100.usd_per_h / A100.usd_per_h:.2f} times its price:\nmost of the gain over Baseline-A100 is the GPU's. The "
-        f"median token may take {1.25 * alone[A100]:.0f} ms. Alone it takes {alone[A100]:.0f} ms on A100,\nwhere prompts "
-        f"in between leave little room and splitting pays, and {alone[H100]:.0f} ms on H100, where they fit."
+        f"{H100.usd_per_h / A100.usd_per_h:.2f} times its\nprice: most of the gain over Baseline-A100 is the GPU's. "
+        f"The median token may take {1.25 * alone[A100]:.0f} ms. Alone it takes\n{alone[A100]:.0f} ms on A100, where "
+        f"prompts in between leave little room and splitting pays, and {alone[H100]:.0f} ms on H100, where they fit."
     )
 
 
@@ -213,12 +217,13 @@ def main() -> None:
         print("skipped: shared/data is not here")
         return
     started, rows = time.perf_counter(), splitwise_rows()
-    engines, blind = (Engines(arguments.model, rows, by_context=by_context) for by_context in (True, False))
+    engines, by_rows, blind = (Engines(arguments.model, rows, context) for context in get_args(Context))
     workload = Workload(300.0 if arguments.quick else 900.0)
     budget = Budget(kw=(10 if arguments.quick else 40) * H100.kw)
     print(f"{arguments.model}, TP 8, fp16: mean error of iterations against Splitwise's medians")
     print_fit(engines)
-    print_crowds(engines, blind, workload)
+    every = {"token of context costs as learned": engines, "as in rows of one request": by_rows, "nothing": blind}
+    print_crowds(every, workload)
 
     print(f"\nGoodput within {budget.kw:.0f} kW: {workload}")
     own = searched(Replays(engines, workload), budget, (*BASELINES, *CHUNKED, *SPLITS))
@@ -240,12 +245,11 @@ def main() -> None:
         print_ratios("TBT of baselines between any two tokens", own | each)
         poisson = Replays(engines, replace(workload, poisson=True))
         print_ratios("Poisson arrivals", searched(poisson, budget, designs, own))
-        print_ratios("token times of 512 + 128 tokens", searched(Replays(blind, workload), budget, designs))
-        both = searched(Replays(blind, code), budget, designs, like_code)
-        print_ratios("lengths like code, token times of 512 + 128", both)
+        print_ratios("context as in rows of one request", searched(Replays(by_rows, workload), budget, designs, own))
+        print_ratios("context costs nothing", searched(Replays(blind, workload), budget, designs, own))
         print("\nLengths like code:")
         print_table(like_code)
-        print_published(engines, blind, workload)
+        print_published(every, workload)
     print_reasons(engines, own, workload)
     print(f"\n{time.perf_counter() - started:.0f} s")
 

@@ -10,6 +10,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import nnls
 
 from planner.simulate import (
     Chunk,
@@ -146,18 +147,21 @@ Point = tuple[float, float, float]
 """Input tokens, output tokens, requests in the batch."""
 
 
+Context = Literal["learned", "measured", "ignored"]
+"""What a longer context costs a token: as the performance model has it, as the rows with one request show, nothing."""
+
+PROMPT_TOKENS = 128.0 * 2 ** np.arange(7)
+"""Lengths at which prompts were measured."""
+
+
 class Engines:
-    """What iterations of ``model`` cost on each machine, and what was measured of it.
+    """What iterations of ``model`` cost on each machine, and what was measured of it."""
 
-    ``by_context`` False makes token times those measured at 512 + 128 tokens, however long contexts are.
-    """
-
-    def __init__(self, model: str, rows: Sequence[Measurement], *, by_context: bool = True) -> None:
+    def __init__(self, model: str, rows: Sequence[Measurement], context: Context = "learned") -> None:
         catalogue = load()
-        self._facts = Facts(gpus=catalogue.gpus, models=catalogue.models,
-                            measurements=(*catalogue.measurements, *rows))  # fmt: skip
+        self._facts = Facts(gpus=catalogue.gpus, models=catalogue.models, measurements=(*catalogue.measurements, *rows))
         self._performance = PerformanceModel(self._facts)
-        self.model, self._rows, self._by_context = model, rows, by_context
+        self.model, self._rows, self._context = model, rows, context
         card = KnownNames.of(self._facts).model_card(model)
         assert card is not None
         self.num_layers = card.num_layers
@@ -171,16 +175,20 @@ class Engines:
 
     def _new(self, machine: Machine) -> Iteration:
         layout = layout_of(self.model, machine.gpu)
-        cost = self._performance.iteration(layout)
-        times = cost.decode_ms.copy()
-        if not self._by_context:
-            times[1:], cost = self._token_ms(machine.gpu, len(times) - 1), replace(cost, kv_ms_per_token=0.0)
+        learned = self._performance.iteration(layout)
+        times, kv = learned.decode_ms.copy(), learned.kv_ms_per_token
+        if self._context != "learned":
+            times[1:], kv = self._token_ms(machine.gpu, np.arange(1.0, len(times)))
         if machine.gpu_cap_w < np.inf:
             gpu = next(gpu for gpu in self._facts.gpus if gpu.name == machine.gpu)
-            times[1:] *= capped(DECODING, cost.decode_w[1:] / 8, gpu, Cap(power_w=machine.gpu_cap_w)).time_factor
-        alone = float(self._performance.predict(layout, 1, 1, 1).ttft_ms)
-        times[0] = alone - float(cost.prompt_ms(np.ones(1))[0])
-        return replace(cost, decode_ms=times, prompt_overhead_ms=0.0)
+            times[1:] *= capped(DECODING, learned.decode_w[1:] / 8, gpu, Cap(power_w=machine.gpu_cap_w)).time_factor
+        alone = self._performance.predict(layout, PROMPT_TOKENS, 128, 1).ttft_ms
+        terms = np.stack([np.ones_like(PROMPT_TOKENS), PROMPT_TOKENS, PROMPT_TOKENS**2], axis=1)
+        times[0], linear, squared = nnls(terms / alone[:, None], np.ones_like(alone))[0]
+        return replace(
+            learned, decode_ms=times, kv_ms_per_token=kv, prompt_ms_per_token=float(linear),
+            prompt_ms_per_token2=float(squared), prompt_overhead_ms=0.0,
+        )  # fmt: skip
 
     def measured(self, gpu: str) -> dict[Point, tuple[float, float]]:
         """Median TTFT and TPOT of the repeats, in ms."""
@@ -192,14 +200,22 @@ class Engines:
         medians = {key: np.median(times, axis=0) for key, times in points.items()}
         return {key: (float(ttft), float(tpot)) for key, (ttft, tpot) in medians.items()}
 
-    def _token_ms(self, gpu: str, most: int) -> Floats:
-        """[most] as measured, by requests in the batch; beyond the largest, on along the last two."""
-        at = {n: tpot for (i, o, n), (_, tpot) in self.measured(gpu).items() if (i, o) == (512, 128)}
+    def _token_ms(self, gpu: str, running: Floats) -> tuple[Floats, float]:
+        """Token times without context, and of one token of it, so that the rows of 512 + 128 tokens are met exactly.
+
+        Beyond the largest batch, times go on along the last two.
+        """
+        points = self.measured(gpu)
+        kv = 0.0
+        if self._context == "measured":
+            single = [(i + o / 2, tpot) for (i, o, n), (_, tpot) in points.items() if n == 1]
+            kv = max(float(np.polyfit(*np.array(single).T, 1)[0]), 0.0)
+        at = {n: tpot - n * (512 + 64) * kv for (i, o, n), (_, tpot) in points.items() if (i, o) == (512, 128)}
         batches = np.array(sorted(at))
         times = np.array([at[n] for n in batches])
-        running = np.arange(1.0, most + 1)
         slope = (times[-1] - times[-2]) / (batches[-1] - batches[-2])
-        return np.asarray(np.interp(running, batches, times) + np.maximum(running - batches[-1], 0.0) * slope)
+        beyond = np.maximum(running - batches[-1], 0.0) * slope
+        return np.asarray(np.interp(running, batches, times) + beyond), kv
 
 
 def print_fit(engines: Engines) -> None:

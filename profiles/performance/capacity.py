@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from profiles.performance.answers import Floats, Marks, Slo, Strings
-from profiles.performance.lattice import RUNNING
 from profiles.performance.latency import Latency, Timing
+from profiles.performance.lattice import RUNNING
 
 ALONE = 1e-3
 """Mean requests in flight at which a request practically never meets another."""

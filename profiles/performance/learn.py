@@ -234,7 +234,7 @@ def _remainders(prior: Prior, places: Floats, same_layout: Marks, is_tpot: Marks
     """Covariance of the remainders at ``places``."""
     apart = ((places[:, None] - places) / prior.reach) ** 2
     near = np.exp(-0.5 * apart.sum(axis=2)) * np.where(same_layout, 1.0, prior.common)
-    return near * _by_kind(prior.correction, is_tpot)
+    return np.asarray(near * _by_kind(prior.correction, is_tpot))
 
 
 def _by_kind(widths: tuple[float, float], is_tpot: Marks) -> Floats:
@@ -266,7 +266,7 @@ def _without_repeats(rows: Rows, prior: Prior, *, by_software: bool) -> tuple[Ro
                 variance[k] = (noise**2 + group.var()) / len(group)
         times.append(middle)
         variances.append(variance)
-    return replace(rows.where(first), tpot_ms=times[0], ttft_ms=times[1]), np.stack(variances, axis=1)
+    return replace(rows.take(first), tpot_ms=times[0], ttft_ms=times[1]), np.stack(variances, axis=1)
 
 
 def _repeated(rows: Sequence[Rows], prior: Prior, *, by_software: bool) -> tuple[float, float]:

@@ -19,8 +19,8 @@ import numpy as np
 
 from profiles.performance.answers import Floats, Marks, Percentile, Slo
 from profiles.performance.bisection import largest
-from profiles.performance.latency import crowd
 from profiles.performance.iteration import Iteration
+from profiles.performance.latency import crowd
 
 QUANTILE: dict[Percentile, float] = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
 

@@ -73,7 +73,7 @@ class Prior:
 
 def median(sheet: Datasheet, engine: str) -> Floats:
     """(18,) logarithms of the coefficients that a layout has for all one knows."""
-    middle = np.log(TABLE[:, 0])
+    middle: Floats = np.log(TABLE[:, 0])
     if engine in ENGINES:
         middle = middle + np.log(TABLE[:, 1 + ENGINES.index(engine)])
     if sheet.nodes > 1:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from profiles.performance.answers import Floats, Marks, Strings
 from profiles.types import Measurement
@@ -34,6 +35,10 @@ class Rows:
 
     def where(self, kept: Marks) -> Rows:
         """The rows that ``kept`` marks."""
+        return self.take(np.flatnonzero(kept))
+
+    def take(self, kept: NDArray[np.intp]) -> Rows:
+        """The rows at these places."""
         return Rows(
             self.input_tokens[kept], self.output_tokens[kept], self.concurrency[kept],
             self.ttft_ms[kept], self.tpot_ms[kept], self.guessed[kept], self.software[kept], self.static_batch,

@@ -93,13 +93,14 @@ def new_load(
     expected_tokens: float = np.inf, proven_tokens: float = 0.0, reserved_output: float = 0.5, slots: float = np.inf,
 ) -> Load:  # fmt: skip
     """Requests on one layout."""
-    constants = (
+    constants: list[float] = [
         sheet.num_layers, np.log2(sheet.tp), sheet.nodes, sheet.weights_ms, sheet.experts_ms, sheet.expert_hit,
         sheet.kv_ms_per_token, sheet.full_layers, max(sheet.window, 1), sheet.flops_ms_per_token,
         sheet.attention_ms_per_token2, sheet.link_ms_per_token, float(continuous), expected_tokens, proven_tokens,
         reserved_output, slots,
-    )  # fmt: skip
-    return Load(*(np.asarray(value, dtype=np.float64) for value in constants), input_tokens, output_tokens, concurrency)
+    ]  # fmt: skip
+    values = [np.asarray(value, dtype=np.float64) for value in constants]
+    return Load(*values, *(input_tokens, output_tokens, concurrency))
 
 
 def concatenate(loads: list[Load]) -> Load:

@@ -96,7 +96,7 @@ class Trust:
         return Errors(*(np.minimum(np.expm1(NORMAL_LEVEL * np.sqrt(v)), WORST_ERROR) for v in (ttft, tpot, ends)))
 
     def _spread(self, slope: Floats) -> Floats:
-        return np.maximum(np.einsum("ij,jk,ik->i", slope, self.learned.covariance, slope), 0.0)
+        return np.asarray(np.maximum(np.einsum("ij,jk,ik->i", slope, self.learned.covariance, slope), 0.0))
 
     def _unknown(self, asked: Floats) -> Floats:
         """Share of the remainder's variance that the nearest row leaves open."""
