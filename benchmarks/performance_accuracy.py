@@ -1,9 +1,10 @@
 """How wrong the performance model is about rows that it has not seen.
 
 ``python benchmarks/performance_accuracy.py`` cross-validates on the measured latencies and power in shared/data:
-random fifths of the rows, then leaving out each pair of lengths, each TP degree, each concurrency, each model, and each
-family (model × GPU × precision × engine: what a roofline is then). Every split is predicted twice: for any software, and
-for the version that each row names. Coverage is the share of rows inside their own 90% interval, per quantity.
+random fifths of the rows, then leaving out each pair of lengths, each TP degree, each concurrency, each model, and
+each family (model × GPU × precision × engine: what a roofline is then). Every split is predicted twice: for any
+software, and for the version that each row names. Coverage is the share of rows inside their own 90% interval, per
+quantity.
 ``--calibrate`` prints the table of ``profiles.performance.priors``.
 """
 
@@ -36,7 +37,7 @@ SPLITS: dict[str, Callable[[Measurement], Hashable]] = {
 }
 QUANTITIES = ("TPOT", "TTFT", "throughput")
 ROUNDS, FEW_ROWS, ENGINE_PULL = 6, 12, 2.0
-"""Of calibration: rounds, rows below which a family has no vote on medians, and votes that engines are alike is worth."""
+"""Of calibration: rounds, rows below which a family has no vote, and votes that engines being alike is worth."""
 
 
 def measured(format_name: str, file: str) -> list[Measurement]:
@@ -112,8 +113,10 @@ def calibrate(rows: list[Measurement]) -> None:
     for _ in range(ROUNDS):
         prior = Prior(*TABLE[:, 4:].T)
         found = [learn(members, name, prior, by_software=True) for name, members in families]
-        shift, spread = (np.array(v) for v in zip(*(moments(f, np.arange(len(f.row)), prior.family) for f in found)))
-        votes = np.array([len(f.layout) >= FEW_ROWS and m[0].sheet.nodes == 1 for f, (_, m) in zip(found, families)])
+        deviations = [moments(f, np.arange(len(f.row)), prior.family) for f in found]
+        shift, spread = (np.array(values) for values in zip(*deviations, strict=True))
+        near = [members[0].sheet.nodes == 1 for _, members in families]
+        votes = np.array([len(f.layout) >= FEW_ROWS for f in found]) & near
         middle = np.median(shift[votes], axis=0)
         TABLE[fitted, 0] *= np.exp(middle)[fitted]
         apart = shift - middle

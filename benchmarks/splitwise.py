@@ -12,8 +12,8 @@ Assumptions:
 - Iterations are ``PerformanceModel.iteration`` fitted to Splitwise's measured rows (TP 8, fp16; synthetic ``-pcap``
   rows are never read). An iteration with prompts only takes what the model predicts for one prompt alone, and keeps the
   engine busy for all of it, as it does in those rows: ``a + b · tokens + c · tokens²`` is fitted to the predictions.
-- What the context costs a token shows in rows with one request only, and batches were measured at 512 + 128 tokens only:
-  ratios are printed for the model's own slope, for the slope of those rows, and for none.
+- What context costs a token was measured for one request at a time, and batches at 512 + 128 tokens only: ratios are
+  printed for the model's own slope, for the slope of the rows of one request, and for none.
 - SLOs: slowdown against the same request alone on a DGX-A100, P50/P90/P99: TTFT 2/3/6, TBT and E2E 1.25/1.5/5. TBT is
   the mean of a request over its tokens, KV transfer included. Requests that do not end are infinitely slow.
 - Machines (the paper's table 1): DGX-A100 17.6 $/h, 200 Gb/s; DGX-H100 38 $/h (2.16×), 1.75× the power, 400 Gb/s. A
@@ -189,16 +189,18 @@ def print_published(every: dict[str, Engines], workload: Workload) -> None:
 
 
 def print_reasons(engines: Engines, own: Table, workload: Workload) -> None:
-    """Where the differences from the published ratios come from."""
+    """Where the ratios come from."""
     old, new = (own[design.name] for design in BASELINES)
-    each = [b.requests_per_s / b.cluster.machines for b in (old, new)]
-    alone = {machine: token_alone_ms(engines, machine, workload) for machine in (A100, H100)}
-    print(
-        f"\nWithout any splitting an H100 machine does {each[1] / each[0]:.1f} times what an A100 machine does, at "
-        f"{H100.usd_per_h / A100.usd_per_h:.2f} times its\nprice: most of the gain over Baseline-A100 is the GPU's. "
-        f"The median token may take {1.25 * alone[A100]:.0f} ms. Alone it takes\n{alone[A100]:.0f} ms on A100, where "
-        f"prompts in between leave little room and splitting pays, and {alone[H100]:.0f} ms on H100, where they fit."
-    )
+    equal = new.within(Budget(old.cluster.usd_per_h, old.cluster.kw)) / old.requests_per_s
+    print(f"\nAt equal cost and power, unsplit H100 machines do {equal:.2f} times what unsplit A100 machines do.")
+    print(f"The median request may get a token every {1.25 * token_alone_ms(engines, A100, workload):.0f} ms.")
+    for machine in (A100, H100):
+        cost = engines.of(machine)
+        beside = float(cost.prompt_ms(np.array(workload.mean_tokens[0])))
+        print(
+            f"  {machine.name}: a token takes {token_alone_ms(engines, machine, workload):.0f} ms alone; a mean prompt "
+            f"{beside:.0f} ms beside decoding, {beside + cost.decode_ms[0]:.0f} ms where it shares no iteration with it"
+        )
 
 
 def token_alone_ms(engines: Engines, machine: Machine, workload: Workload) -> float:

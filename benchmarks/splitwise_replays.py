@@ -209,7 +209,8 @@ class Engines:
         kv = 0.0
         if self._context == "measured":
             single = [(i + o / 2, tpot) for (i, o, n), (_, tpot) in points.items() if n == 1]
-            kv = max(float(np.polyfit(*np.array(single).T, 1)[0]), 0.0)
+            contexts, tpots = np.array(single).T
+            kv = max(float(np.polyfit(contexts, tpots, 1)[0]), 0.0)
         at = {n: tpot - n * (512 + 64) * kv for (i, o, n), (_, tpot) in points.items() if (i, o) == (512, 128)}
         batches = np.array(sorted(at))
         times = np.array([at[n] for n in batches])

@@ -89,6 +89,8 @@ def fresh_process(*words: str, **environment: str) -> subprocess.CompletedProces
 COMMANDS = [
     (), ("init",), ("plan",), ("plan", "serving"), ("check",), ("profiles",), ("profiles", "list"),
     ("profiles", "show"), ("profiles", "import"), ("profiles", "export"), ("profiles", "formats"),
+    ("profiles", "measure"), ("profiles", "measure", "endpoint"), ("profiles", "measure", "gpu"),
+    ("simulate",), ("validate",), ("plan", "experts"), ("render",),
 ]  # fmt: skip
 
 

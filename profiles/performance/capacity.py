@@ -14,8 +14,8 @@ from profiles.performance.lattice import RUNNING
 ALONE = 1e-3
 """Mean requests in flight at which a request practically never meets another."""
 
-HALVINGS = 26
-"""Bisection steps: concurrency to better than one part in a million."""
+HALVINGS = 21
+"""Bisection steps: concurrency to better than one part in a hundred thousand."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,9 @@ def _fastest(latency: Latency, input_tokens: Floats, output_tokens: Floats, most
 
     Times are linear in concurrency between the nodes of their lattice, so the rate is highest on a node, or at the end.
     """
-    tried = np.minimum(np.concatenate([most[None], np.tile(RUNNING[:, None], len(most))]), most)
+    tried = np.minimum(
+        np.concatenate([most[None], np.tile(RUNNING[most.max(initial=0.0) > RUNNING, None], len(most))]), most
+    )
     rate = 1e3 * tried / np.stack([latency.at(input_tokens, output_tokens, n).e2e_ms for n in tried])
     best = rate.argmax(axis=0), np.arange(len(most))
     return tried[best], rate[best]

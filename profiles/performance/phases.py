@@ -127,7 +127,7 @@ class Phase:
 def sustained_prefill(iteration: Iteration, sizes: Sizes, slo: Slo) -> Phase:
     """Highest rate of a prefill replica within the TTFT limit and its link, for each request size."""
     limit = first_token_limit_ms(slo)
-    prompt, zero = iteration.prompt_ms(sizes.input_tokens), np.zeros_like(sizes.input_tokens)
+    prompt, zero = iteration.prompt_ms(sizes.input_tokens), np.zeros(np.shape(sizes.input_tokens))
     transfer = sizes.transfer_ms(iteration)
     highest = np.minimum(FULL * 1e3 / prompt, 1e3 / np.maximum(transfer, 1e-9))
 
@@ -140,14 +140,14 @@ def sustained_prefill(iteration: Iteration, sizes: Sizes, slo: Slo) -> Phase:
     rate = np.where((alone <= limit) & fits, rate, 0.0)
     first = time_to_first_token(iteration, sizes, rate, slo.percentile)
     return Phase(
-        rate, rate * first / 1e3, first, zero, first, zero, np.full_like(zero, iteration.prompt_w), alone, zero, alone
+        rate, rate * first / 1e3, first, zero, first, zero, np.full(zero.shape, iteration.prompt_w), alone, zero, alone
     )
 
 
 def sustained_decode(iteration: Iteration, sizes: Sizes, slo: Slo) -> Phase:
     """Highest rate of a decode replica within the TPOT limit and what is left of the end-to-end limit."""
     gaps, transfer = sizes.output_tokens - 1, sizes.transfer_ms(iteration)
-    limit = np.full_like(gaps, np.inf if slo.tpot_ms is None else slo.tpot_ms)
+    limit = np.full(np.shape(gaps), np.inf if slo.tpot_ms is None else slo.tpot_ms)
     if slo.e2e_ms is not None:
         left = slo.e2e_ms - first_token_limit_ms(slo)
         limit = np.minimum(limit, left / np.maximum(gaps, 1))
@@ -161,7 +161,7 @@ def sustained_decode(iteration: Iteration, sizes: Sizes, slo: Slo) -> Phase:
     each = time_per_output_token(iteration, sizes, concurrency, slo.percentile)
     best = time_per_output_token(iteration, sizes, np.full_like(highest, 1e-3), slo.percentile)
     possible = ((each <= limit) | (gaps <= 0)) & (fits >= 1)
-    zero = np.zeros_like(gaps)
+    zero = np.zeros(np.shape(gaps))
     watts = np.interp(concurrency, np.arange(len(iteration.decode_w)), iteration.decode_w)
     return Phase(
         np.where(possible, decoded_requests_per_s(iteration, sizes, concurrency), 0.0),

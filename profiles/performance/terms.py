@@ -5,15 +5,16 @@ capitals (``datasheet``), ``L`` layers in thousands and one coefficient (``COEFF
 
 - decode step   ``s = L + L·log2(tp) + WEIGHTS + EXPERTS·hit(d) + d·(c·KV + FLOPS + L)``
 - prompt work   ``P = input·(FLOPS + LINK + L/100) + input²·ATTENTION``
-- TPOT          ``t = s + share·P·n / (output − 1 + TTFT / t)``
+- TPOT          ``t = s + share·P·(n − 1) / (output − 1 + TTFT / t)``
 - TTFT          ``f = overhead·L + prompt·P + join·s + burst·n·P + queue·Q``
 
 TPOT is chunked prefill (Agrawal et al., "Sarathi-Serve", OSDI 2024, section 4): prompts of newcomers share the steps
-of those who decode, and ``n / E2E`` of them arrive per ms (Little's law). ``Q`` is the wait at the prompt station of a
-closed network in which ``n`` requests alternate between prompts of ``P`` and decoding for ``Z = (output − 1)·t``: by
-mean value analysis with Schweitzer's arrival theorem (Lazowska et al., "Quantitative System Performance", 1984,
-section 7.4), ``R = P + (n − 1)·P·R / (R + Z)`` and ``Q = R − P``. ``burst`` is for clients that start together or keep
-step: at worst half of their prompts come first. Experts read per step: ``1 − (1 − k/E)^d`` of them when tokens choose independently.
+of those who decode, and one arrives per ``E2E`` from every other client (Little's law). ``Q`` is the wait at the prompt
+station of a closed network in which ``n`` requests alternate between prompts of ``P`` and decoding for
+``Z = (output − 1)·t``: by mean value analysis with Schweitzer's arrival theorem (Lazowska et al., "Quantitative System
+Performance", 1984, section 7.4), ``R = P + (n − 1)·P·R / (R + Z)`` and ``Q = R − P``. ``burst`` is for clients that
+start together or keep step: at worst half of their prompts come first. Experts read per step: ``1 − (1 − k/E)^d`` of
+them when tokens choose independently.
 
 Requests that do not fit wait: with throughput ``running / service``, Little's law makes the wait
 ``(n / running − 1) · (f + Z)``. In a static batch all prompts run first, and nothing disturbs the steps.
@@ -93,14 +94,32 @@ def new_load(
     expected_tokens: float = np.inf, proven_tokens: float = 0.0, reserved_output: float = 0.5, slots: float = np.inf,
 ) -> Load:  # fmt: skip
     """Requests on one layout."""
-    constants: list[float] = [
-        sheet.num_layers, np.log2(sheet.tp), sheet.nodes, sheet.weights_ms, sheet.experts_ms, sheet.expert_hit,
-        sheet.kv_ms_per_token, sheet.full_layers, max(sheet.window, 1), sheet.flops_ms_per_token,
-        sheet.attention_ms_per_token2, sheet.link_ms_per_token, float(continuous), expected_tokens, proven_tokens,
-        reserved_output, slots,
-    ]  # fmt: skip
-    values = [np.asarray(value, dtype=np.float64) for value in constants]
-    return Load(*values, *(input_tokens, output_tokens, concurrency))
+
+    def array(value: float) -> Floats:
+        return np.asarray(value, dtype=np.float64)
+
+    return Load(
+        layers=array(sheet.num_layers),
+        log2_tp=array(np.log2(sheet.tp)),
+        nodes=array(sheet.nodes),
+        weights_ms=array(sheet.weights_ms),
+        experts_ms=array(sheet.experts_ms),
+        expert_hit=array(sheet.expert_hit),
+        kv_ms_per_token=array(sheet.kv_ms_per_token),
+        full_layers=array(sheet.full_layers),
+        window=array(max(sheet.window, 1)),
+        flops_ms_per_token=array(sheet.flops_ms_per_token),
+        attention_ms_per_token2=array(sheet.attention_ms_per_token2),
+        link_ms_per_token=array(sheet.link_ms_per_token),
+        continuous=array(continuous),
+        expected_tokens=array(expected_tokens),
+        proven_tokens=array(proven_tokens),
+        reserved_output=array(reserved_output),
+        slots=array(slots),
+        input_tokens=input_tokens,
+        output_tokens=output_tokens,
+        concurrency=concurrency,
+    )
 
 
 def concatenate(loads: list[Load]) -> Load:
@@ -153,7 +172,7 @@ def closed_loop(load: Load, coefficients: Floats) -> Times:
     alone = c[OVERHEAD] * load.layers * 1e-3 + _below(c[PROMPT], MOST_PROMPT) * prompt * np.where(
         load.continuous > 0, 1.0, running
     )
-    shared = load.continuous * c[SHARE] * running * prompt
+    shared = load.continuous * c[SHARE] * np.maximum(running - 1, 0.0) * prompt
     decoding, first = running, alone
     for _ in range(ROUNDS):
         step = steps(load, decoding, context, coefficients)

@@ -10,7 +10,7 @@ from profiles.errors import InvalidInput
 from profiles.ingest import Row
 from profiles.names import KnownNames
 from profiles.performance import PerformanceModel
-from profiles.performance.rows import prompt_tokens
+from profiles.performance.rows import prompt_tokens, software_of
 from profiles.types import Facts, Layout, Measurement
 from profiles.validate.part import Predicted
 
@@ -56,7 +56,7 @@ def label(m: Measurement) -> str:
 
 def asked(m: Measurement) -> Hashable:
     """All that a prediction of ``m`` depends on."""
-    return m.layout, m.task, m.input_tokens, m.output_tokens, m.concurrency
+    return m.layout, software_of(m), m.task, m.input_tokens, m.output_tokens, m.concurrency
 
 
 def only_measured(facts: Facts, measurements: Sequence[Measurement]) -> Facts:
@@ -74,14 +74,14 @@ def predict(
     """
     model, names = PerformanceModel(facts), KnownNames.of(facts)
     answers: list[Predicted | str] = [_beyond_context(m, names) for m in measurements]
-    by_layout: dict[Layout, list[int]] = {}
+    groups: dict[tuple[Layout, str], list[int]] = {}
     for i, m in enumerate(measurements):
         if not answers[i]:
-            by_layout.setdefault(m.layout, []).append(i)
-    for layout, places in by_layout.items():
+            groups.setdefault((m.layout, software_of(m)), []).append(i)
+    for (layout, software), places in groups.items():
         try:
             _require_memory(model, layout, names)
-            found = _of_layout(model, layout, [measurements[i] for i in places], fields)
+            found = _of_layout(model, layout, software, [measurements[i] for i in places], fields)
         except InvalidInput as refusal:
             found = [refusal.detail] * len(places)
         for i, answer in zip(places, found, strict=True):
@@ -90,10 +90,11 @@ def predict(
 
 
 def _of_layout(
-    model: PerformanceModel, layout: Layout, group: Iterable[Measurement], fields: Mapping[str, tuple[str, str]]
-) -> list[Predicted | str]:
+    model: PerformanceModel, layout: Layout, software: str, group: Iterable[Measurement],
+    fields: Mapping[str, tuple[str, str]],
+) -> list[Predicted | str]:  # fmt: skip
     points = np.array([(prompt_tokens(m), m.output_tokens, m.concurrency) for m in group], dtype=np.float64)
-    found = model.predict(layout, *points.T)
+    found = model.predict(layout, *points.T, software=software)
     table = np.array([[getattr(found, value), getattr(found, width)] for value, width in fields.values()])
     usable = (np.isfinite(table) & (table >= 0)).all(axis=(0, 1)) & (table[:, 0] > 0).all(axis=0)
     return [

@@ -286,7 +286,9 @@ def test_longer_and_more_requests_are_never_faster(
 ) -> None:
     more = [i, o, n]
     more[axis] *= factor
-    base, longer = (MODEL.predict(LAYOUT, *point, percentile, serving=True) for point in ([i, o, n], more))
+    base, longer = (
+        MODEL.predict(LAYOUT, point[0], point[1], point[2], percentile, serving=True) for point in ([i, o, n], more)
+    )
     assert longer.e2e_ms >= base.e2e_ms * (1 - 1e-9)
     if axis != 1:
         assert longer.ttft_ms >= base.ttft_ms * (1 - 1e-9)
@@ -295,7 +297,7 @@ def test_longer_and_more_requests_are_never_faster(
 
 @given(lengths, outputs, crowds)
 def test_percentiles_are_in_order(i: float, o: float, n: float) -> None:
-    times = [MODEL.predict(LAYOUT, i, o, n, p).e2e_ms.item() for p in ("mean", "p50", "p90", "p95", "p99")]  # type: ignore[arg-type]
+    times = [MODEL.predict(LAYOUT, i, o, n, p).e2e_ms.item() for p in ("mean", "p50", "p90", "p95", "p99")]
     assert times == sorted(times)
 
 

@@ -11,6 +11,7 @@ from profiles.catalogue import load
 from profiles.ingest import read
 from profiles.names import KnownNames
 from profiles.performance import PerformanceModel, Slo
+from profiles.performance.rows import software_of
 from profiles.types import Facts, Layout, Measurement
 
 DATA = next((p / "shared/data" for p in Path(__file__).parents if (p / "shared/data").exists()), Path("shared/data"))
@@ -38,24 +39,32 @@ def by_layout(rows: list[Measurement]) -> dict[Layout, list[Measurement]]:
     return groups
 
 
-def test_held_out_rows_are_predicted_well_and_lie_in_their_intervals(latency_rows: list[Measurement]) -> None:
+@pytest.mark.parametrize("by_software", [False, True])
+def test_held_out_rows_are_predicted_well_and_lie_in_their_intervals(
+    latency_rows: list[Measurement], by_software: bool
+) -> None:
     fold = np.random.default_rng(0).permutation(len(latency_rows)) % 5
-    missed: list[tuple[float, ...]] = []
-    interpolated: list[bool] = []
+    ratios: list[np.ndarray] = []
+    widths: list[np.ndarray] = []
     for k in range(5):
         model = model_of([m for m, f in zip(latency_rows, fold, strict=True) if f != k])
         for layout, group in by_layout([m for m, f in zip(latency_rows, fold, strict=True) if f == k]).items():
-            points = np.array([(m.input_tokens, m.output_tokens, m.concurrency, m.ttft_ms, m.tpot_ms) for m in group])
-            tokens_in, tokens_out, in_flight, ttft_ms, tpot_ms = points.astype(float).T
-            found = model.predict(layout, tokens_in, tokens_out, in_flight)
-            ratio = (ttft_ms + (tokens_out - 1) * tpot_ms) / found.e2e_ms
-            missed += zip(found.tpot_ms / tpot_ms, found.ttft_ms / ttft_ms, ratio, strict=True)
-            interpolated += list((np.abs(ratio - 1) <= found.relative_error)[found.origin == "interpolated"])
-    tpot, ttft, throughput = np.abs(np.array(missed) - 1).mean(axis=0)
-    assert tpot < 0.09
-    assert ttft < 0.25
-    assert throughput < 0.12
-    assert 0.85 < np.mean(interpolated) < 0.97
+            for m in group:
+                quantities = [m.input_tokens, m.output_tokens, m.concurrency, m.ttft_ms, m.tpot_ms]
+                tokens_in, tokens_out, in_flight, ttft_ms, tpot_ms = np.array(quantities, dtype=np.float64)
+                software = software_of(m) if by_software else None
+                found = model.predict(layout, tokens_in, tokens_out, in_flight, software=software)
+                e2e_ms = ttft_ms + (tokens_out - 1) * tpot_ms
+                ratios.append(np.array([found.tpot_ms / tpot_ms, found.ttft_ms / ttft_ms, e2e_ms / found.e2e_ms]))
+                widths.append(np.array([found.tpot_error, found.ttft_error, found.throughput_error]))
+    ratio, width = np.array(ratios), np.array(widths)
+    tpot, ttft, throughput = np.abs(ratio - 1).mean(axis=0)
+    assert tpot < 0.08
+    assert ttft < (0.19 if by_software else 0.21)
+    assert throughput < 0.10
+    assert np.median(np.abs(ratio[:, 0] - 1)) < 0.03
+    assert ((np.maximum(ratio, 1 / ratio) <= 1 + width).mean(axis=0) > 0.85).all()
+    assert ((np.maximum(ratio, 1 / ratio) <= 1 + width).mean(axis=0) < 0.97).all()
 
 
 def test_every_measured_layout_gives_a_sane_capacity_table(latency_rows: list[Measurement]) -> None:
@@ -70,8 +79,10 @@ def test_every_measured_layout_gives_a_sane_capacity_table(latency_rows: list[Me
         assert np.isfinite(loose).all()
         assert (loose >= tight * (1 - 1e-6)).all()
         table = loose.reshape(3, 3)
-        assert (np.diff(table, axis=0) <= 1e-6 * table[:-1]).all()
-        assert (np.diff(table, axis=1) <= 1e-6 * table[:, :-1]).all()
+        # At the same concurrency no time is shorter. Under a limit on TPOT, longer outputs allow a higher one: the rate
+        # is the same then, to the accuracy of the lattice.
+        assert (np.diff(table, axis=0) <= 0.03 * table[:-1]).all()
+        assert (np.diff(table, axis=1) <= 0.03 * table[:, :-1]).all()
 
 
 def test_power_of_held_out_rows() -> None:

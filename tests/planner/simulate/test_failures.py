@@ -28,17 +28,18 @@ def test_planned_failures_come_in_order_and_once() -> None:
 
 
 def test_drawn_failures_have_the_mean_asked_for_and_do_not_depend_on_when_they_are_asked() -> None:
-    options = Options(mtbf_hours=0.5, repair_s=100.0, seed=4)
+    options = Options(mtbf_hours=0.5, repair_s=1000.0, seed=4)
     whole = FailureSchedule(POOLS, options).up_to(2e6)
     schedule = FailureSchedule(POOLS, options)
     parts = [schedule.up_to(t) for t in np.linspace(0, 2e6, 500)]
     for i in range(3):
         np.testing.assert_array_equal(np.concatenate([part[i] for part in parts]), whole[i])
     replica, at, back = whole
-    np.testing.assert_allclose(back - at, 100.0)
+    np.testing.assert_allclose(back - at, 1000.0)
     assert (np.diff(at) >= 0).all()
     for r in range(5):
         up = at[replica == r][1:] - back[replica == r][:-1]
+        assert (up > 0).all()
         assert up.mean() == pytest.approx(1800, rel=0.15)
 
 

@@ -141,8 +141,9 @@ def test_a_backlog_that_clears_only_long_after_the_traffic_is_unstable_and_a_bur
     assert not found.stable
 
 
-def test_energy_is_that_of_busy_and_idle_replicas() -> None:
+def test_energy_is_that_of_busy_and_idle_replicas(monkeypatch: pytest.MonkeyPatch) -> None:
     """Over any time, also when the bins of time were merged on the way."""
+    monkeypatch.setattr(traffic, "CHUNK", 5)
     cost = iteration(prompt_w=900.0, decode_w=np.full(9, 900.0))
     for seconds in (100.0, 50_000.0):
         made = from_arrays(np.linspace(0, seconds, 40), [300] * 40, [40] * 40)
@@ -157,6 +158,8 @@ def test_energy_is_that_of_busy_and_idle_replicas() -> None:
         assert (watts * length).sum() / 3.6e6 == pytest.approx(expected)
         assert found.mean_power_w == pytest.approx(3.6e6 * expected / found.duration_s)
         assert watts.max() <= 3 * 950.0 + 1e-6
+        near = watts[: len(watts) // 10 * 10].reshape(10, -1).mean(axis=1)  # traffic is even over time
+        assert near.max() < 1.1 * near.min()
 
 
 def test_unknown_power_is_not_told() -> None:
