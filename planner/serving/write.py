@@ -176,14 +176,17 @@ def _split_route(
     if read.half is None or decode.half is None or read.capacity is None or decode.capacity is None:
         raise ValueError("only halves hand requests over")
     prompt, tokens = read.half.phase, decode.half.phase
-    doubtful = max((read.capacity, decode.capacity), key=lambda c: float(c.relative_error[b]))
+    capacities = (read.capacity, decode.capacity)
+    guessed = any(str(c.origin[b]) == "roofline" for c in capacities)
     return _route(question, s, b, reader, fraction, scale).model_copy(update={
         "decode_unit": unit_name(question, s, decode, question.offers[decoder[1]]),
         "decode_requests_per_s_per_replica": float(tokens.requests_per_s[b]),
         "kv_transfer_ms": float(tokens.transfer_ms[b]),
         "concurrency": float(tokens.concurrency[b]), "ttft_ms": float(prompt.ttft_ms[b]),
         "tpot_ms": float(tokens.tpot_ms[b]), "e2e_ms": float(prompt.e2e_ms[b] + tokens.e2e_ms[b]),
-        "origin": str(doubtful.origin[b]), "relative_error": float(doubtful.relative_error[b]),
+        # What was measured did both phases: alone, each is a step beyond.
+        "origin": "roofline" if guessed else "extrapolated",
+        "relative_error": max(float(c.relative_error[b]) for c in capacities),
         "num_measurements": read.capacity.num_rows,
     })  # fmt: skip
 

@@ -30,7 +30,8 @@ class Iteration:
 
     layout: Layout
     decode_ms: Floats
-    """[most running + 1] by number of decoding requests; the first is 0."""
+    """[most running + 1] by number of decoding requests; the first is what an iteration of prompts alone takes besides
+    their tokens: a pass over the weights."""
     kv_ms_per_token: float
     """Reading one token of context, averaged over the layers (a sliding window reads less of a long context)."""
     prompt_ms_per_token: float

@@ -54,7 +54,7 @@ def time_to_first_token(
     iteration: Iteration, sizes: Sizes, requests_per_s: Floats, percentile: Percentile = "mean"
 ) -> Floats:
     """TTFT in ms on a prefill replica that gets ``requests_per_s`` of each size alone; inf where it cannot keep up."""
-    prompt = iteration.prompt_ms(sizes.input_tokens)
+    prompt = prompt_iteration_ms(iteration, sizes)
     busy = requests_per_s * prompt / 1e3
     within = np.minimum(busy, FULL)
     if percentile == "mean":
@@ -62,6 +62,11 @@ def time_to_first_token(
     else:
         wait = prompt * _tail(within, QUANTILE[percentile])
     return np.where(busy <= FULL * (1 + 1e-9), iteration.prompt_overhead_ms + prompt + wait, np.inf)
+
+
+def prompt_iteration_ms(iteration: Iteration, sizes: Sizes) -> Floats:
+    """Time that a prompt alone in its iteration keeps a prefill replica busy."""
+    return np.asarray(iteration.decode_ms[0] + iteration.prompt_ms(sizes.input_tokens))
 
 
 def _tail(busy: Floats, quantile: float) -> Floats:
@@ -127,7 +132,7 @@ class Phase:
 def sustained_prefill(iteration: Iteration, sizes: Sizes, slo: Slo) -> Phase:
     """Highest rate of a prefill replica within the TTFT limit and its link, for each request size."""
     limit = first_token_limit_ms(slo)
-    prompt, zero = iteration.prompt_ms(sizes.input_tokens), np.zeros(np.shape(sizes.input_tokens))
+    prompt, zero = prompt_iteration_ms(iteration, sizes), np.zeros(np.shape(sizes.input_tokens))
     transfer = sizes.transfer_ms(iteration)
     highest = np.minimum(FULL * 1e3 / prompt, 1e3 / np.maximum(transfer, 1e-9))
 
