@@ -224,10 +224,11 @@ def _line(path: Path, record: int) -> int:
     """The line on which a request starts, which blank lines and line breaks in quotes move. Requests count from 0."""
     with path.open(encoding="utf-8-sig") as file:
         rows = csv.reader(file, skipinitialspace=True)
-        start = 1
+        next(rows)
+        start = rows.line_num + 1
         for row in rows:
             if len(row) > 1 or "".join(row).strip():
-                if record < 0:  # the header
+                if record == 0:
                     return start
                 record -= 1
             start = rows.line_num + 1

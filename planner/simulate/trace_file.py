@@ -13,12 +13,15 @@ from pathlib import Path
 import numpy as np
 
 from planner.errors import InvalidInput
-from planner.serving import trace
+from planner.serving.trace import read_rows
 from planner.simulate.state import Floats
 from planner.simulate.traffic import CHUNK, Chunk, Sizes, Traffic
 
 SPREAD_S = 10.0
 """Over so many seconds the copies of a request are spread when traffic is multiplied."""
+
+MOST_COPIES = 100_000
+"""Of one request, by which memory stays bounded."""
 
 _KEPT_ROWS = 100_000
 """Rows may be out of order by so many."""
@@ -44,8 +47,10 @@ def traffic_of_trace(
         At the first use: the file is missing, empty, not a CSV, lacks a column, has a bad row (named by its line),
         or rows further out of order than can be sorted while reading.
     """
-    if not (rate_multiplier > 0 and math.isfinite(rate_multiplier)):
-        raise InvalidInput(f"{rate_multiplier:g} is not a positive number", field="rate_multiplier")
+    if not 0 < rate_multiplier <= MOST_COPIES:
+        raise InvalidInput(
+            f"{rate_multiplier:g} is not a number above 0, of {MOST_COPIES:,} at most", field="rate_multiplier"
+        )
     if duration_s is not None and not (duration_s > 0 and math.isfinite(duration_s)):
         raise InvalidInput(f"{duration_s:g} is not a positive number of seconds", field="duration_s")
 
@@ -81,30 +86,11 @@ def sizes_of_trace(path: Path) -> Sizes:
     return Sizes(f"sizes of {path.name}", tokens_in, tokens_out, np.ones(len(tokens_in)))
 
 
-def _rows(path: Path) -> Iterator[Chunk]:
-    """The file as it is: times as the file counts them, rows in its order."""
-    columns = trace._columns(path)
-    line, numeric = 2, False
-    for table in trace._chunks(path, sorted(columns.values())):
-        if len(table) == 0:
-            continue
-        if line == 2:
-            numeric = trace._is_number(table[columns["time"]].iloc[0])
-        time_s = trace._seconds(table[columns["time"]], numeric, path, line)
-        tokens_in, tokens_out = (
-            trace._tokens(table[columns[side]], side, path, line).astype(np.int64) for side in ("input", "output")
-        )
-        line += len(table)
-        yield Chunk(time_s, tokens_in, tokens_out)
-    if line == 2:
-        raise InvalidInput("has a header but no requests", field=str(path), fix="give a trace with at least one row")
-
-
 def _in_order(path: Path) -> Iterator[Chunk]:
     """Requests by time, from 0 s on. Rows are sorted within a window that moves over the file."""
     first, last, kept = math.nan, -math.inf, _nothing()
-    for rows in _rows(path):
-        kept = _sorted(_joined([kept, rows]))
+    for rows in read_rows(path):
+        kept = _sorted(_joined([kept, Chunk(*rows)]))
         ready = len(kept) - _KEPT_ROWS
         if ready > 0:
             first = kept.arrival_s[0] if math.isnan(first) else first
@@ -146,7 +132,8 @@ def _until(path: Path, duration_s: float) -> Iterator[Chunk]:
 def _multiplied(chunks: Iterator[Chunk], factor: float, random: np.random.Generator) -> Iterator[Chunk]:
     whole = math.floor(factor)
     late = _nothing()
-    for chunk in chunks:
+    at_once = max(1, CHUNK // math.ceil(factor))
+    for chunk in (part for whole_chunk in chunks for part in _small(whole_chunk, at_once)):
         copies = whole + (random.random(len(chunk)) < factor - whole)
         at = np.repeat(np.arange(len(chunk)), copies)
         original = np.diff(at, prepend=-1) > 0
@@ -180,6 +167,6 @@ def _shifted(chunk: Chunk, by_s: float) -> Chunk:
     return Chunk(chunk.arrival_s + by_s, chunk.input_tokens, chunk.output_tokens)
 
 
-def _small(chunk: Chunk) -> Iterator[Chunk]:
-    for start in range(0, len(chunk), CHUNK):
-        yield chunk.between(start, start + CHUNK)
+def _small(chunk: Chunk, rows: int = CHUNK) -> Iterator[Chunk]:
+    for start in range(0, len(chunk), rows):
+        yield chunk.between(start, start + rows)

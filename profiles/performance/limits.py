@@ -62,7 +62,7 @@ def find_slots(rows: list[Rows]) -> float:
     point, share = np.concatenate(points), np.concatenate([decoding_share(r) for r in rows])
     concurrency = np.concatenate([r.concurrency for r in rows])
     calm = concurrency[share > CALM_ABOVE].max(initial=0.0)
-    waited: Marks = (share < WAITING_BELOW) & (concurrency > calm)
+    waited: Marks = (share > 0) & (share < WAITING_BELOW) & (concurrency > calm)  # 0: nothing to decode, no witness
     if waited.sum() < WITNESSES:
         return float("inf")
     slots = float(np.median((share * concurrency)[waited]))
