@@ -157,7 +157,7 @@ def _failure(text: str) -> Failure:
     except ValueError:  # of pydantic too
         raise InvalidInput(
             f"{text!r} is not a failure", field="--fail", fix="write UNIT#REPLICA@AT+FOR, times in seconds, e.g. "
-            "'chat/H100 ×2 fp8 vllm @ aws us-east-1 p5.48xlarge#0@600+120'",
+            "'chat/H100 ×2 fp8 vllm @ aws/us-east-1/p5.48xlarge/on_demand#0@600+120'",
         ) from None  # fmt: skip
 
 
@@ -215,7 +215,8 @@ class _Asked:
             sum(bucket.requests_per_s for bucket in service.workload.all_buckets()) if self.rate is None else self.rate
         )
         return generated(
-            process, sizes, requests_per_s=rate * self.rate_multiplier, duration_s=self.duration or 3600.0,
+            process, sizes, requests_per_s=rate * self.rate_multiplier,
+            duration_s=3600.0 if self.duration is None else self.duration,
             seed=self.seed + number, cv=self.cv, on_s=self.on_s, off_s=self.off_s,
         )  # fmt: skip
 

@@ -29,10 +29,9 @@ def split_layouts(plan: ServingPlan) -> Iterator[Violation]:
     wanted = {service.name: service.split for service in plan.spec.services}
     for a in plan.allocation:
         forbidden = {"never": a.role != "unified", "always": a.role == "unified", "allowed": False}
-        if forbidden[wanted.get(a.service, "never")]:
-            yield Violation(
-                constraint="split", detail=f"{a.unit} is {a.role}; the spec says split: {wanted[a.service]}"
-            )
+        asked = wanted.get(a.service, "never")
+        if forbidden[asked]:
+            yield _broken("split", f"{a.unit} is {a.role}; the spec says split: {asked}")
 
 
 def split_route(

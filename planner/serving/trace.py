@@ -142,7 +142,8 @@ def _columns(path: Path) -> dict[str, int]:
         found[column] = match[0]
     if any(cell.strip() for cell in first[len(names) :]):
         raise InvalidInput(
-            f"has {len(names)} columns by its header and {len(first)} by its first row", field=f"{path}:{_line(path, 0)}",
+            f"has {len(names)} columns by its header and {len(first)} by its first row",
+            field=f"{path}:{_line(path, 0)}",
             fix="give every row the columns of the header; write decimals with a point, thousands without a mark",
         )  # fmt: skip
     return found
@@ -208,7 +209,7 @@ def _tokens(values: Any, side: str, path: Path, first: int) -> np.ndarray:
     bad = ~((tokens >= 0) & (tokens <= MOST_TOKENS) & (tokens == np.floor(tokens)))
     wanted, fix = f"a number of tokens between 0 and {MOST_TOKENS:,}", "give whole numbers of tokens"
     _refuse(bad, values, wanted, fix, path, f"{side} tokens", first)
-    return np.maximum(tokens, 1.0).astype(np.int64)  # an empty prompt or answer still costs one token
+    return np.asarray(np.maximum(tokens, 1.0), dtype=np.int64)  # an empty prompt or answer still costs one token
 
 
 def _refuse(bad: np.ndarray, values: Any, wanted: str, fix: str, path: Path, column: str, first: int) -> None:

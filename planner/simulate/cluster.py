@@ -16,6 +16,8 @@ from profiles.performance import Iteration
 Role = Literal["unified", "prefill", "decode"]
 RoutingRule = Literal["fractions", "shortest-queue"]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+MOST = 2**31 - 1
+"""Of what is counted."""
 
 
 class Failure(Frozen):
@@ -30,14 +32,18 @@ class Failure(Frozen):
 class Options(Frozen):
     """How to replay. Equal options, seed included, give equal results."""
 
-    seed: int = Field(default=0, ge=0, le=2**31 - 1)
+    seed: int = Field(default=0, ge=0, le=MOST)
     routing: RoutingRule = Field(
         default="fractions",
         description="to units by the plan's fractions (drawn per request), or to the shortest queue of all units that "
         "the plan gives this size to; among the replicas of a unit always to the shortest queue",
     )
-    token_budget: int = Field(default=2048, ge=1, description="tokens per iteration: decoded ones, then prompts")
-    max_running: int | None = Field(default=None, ge=1, description="requests at once per replica; None: as measured")
+    token_budget: int = Field(
+        default=2048, ge=1, le=MOST, description="tokens per iteration: decoded ones, then prompts"
+    )
+    max_running: int | None = Field(
+        default=None, ge=1, le=MOST, description="requests at once per replica; None: as measured"
+    )
     start_up_s: Seconds = Field(default=0.0, description="after the start of the traffic, and after each repair")
     failures: tuple[Failure, ...] = ()
     mtbf_hours: Annotated[float, Field(gt=0)] | None = Field(default=None, description="per replica, exponential")

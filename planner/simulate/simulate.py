@@ -53,7 +53,8 @@ def simulate(
     units = {a.unit for a in plan.allocation}
     for i, failure in enumerate(options.failures):
         if failure.unit not in units:
-            raise UnknownName("unit", failure.unit, units, field=f"failures[{i}].unit")
+            raise UnknownName("unit", failure.unit, units, field=f"failures[{i}].unit",
+                              fix=f"units: {'; '.join(sorted(units))}")  # fmt: skip
     for i, (name, flow) in enumerate(flows.items()):
         setting = planned(plan, services[name], performance, facts, options)
         own = {pool.unit for pool in setting.pools}

@@ -57,7 +57,7 @@ class Prior:
     layout: Floats
     software: Floats
     """(18,) widths of the three levels."""
-    correction: tuple[float, float] = (0.06, 0.25)
+    correction: tuple[float, float] = (0.06, 0.35)
     """Widths of the smooth remainders of log TPOT and of log TTFT."""
     common: float = 0.5
     """Share of a remainder's variance that siblings have in common."""

@@ -156,7 +156,7 @@ def test_iterations_are_physical_even_where_only_power_was_measured() -> None:
         assert found.prompt_ms_per_token < 30 * peak_ms_per_token(LAYOUT)
         assert found.prompt_ms_per_token2 > 0
         assert found.kv_ms_per_token > 0
-        assert found.decode_ms[0] == 0
+        assert 0 <= found.decode_ms[0] <= found.decode_ms[1]
         assert all(a <= b for a, b in pairwise(found.decode_ms))
 
 
