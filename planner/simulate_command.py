@@ -107,6 +107,8 @@ def simulate(
         failures=tuple(_failure(text) for text in fail or ()), mtbf_hours=mtbf_hours, repair_s=repair,
         warm_up_s=warm_up, link_latency_ms=link_latency_ms, overlap_layers=overlap_layers,
     )  # fmt: skip
+    if requests_out is not None:
+        _spare(requests_out, [str(plan), *(trace or [])])
     made = read_plan(plan)
     if not isinstance(made, ServingPlan):
         raise InvalidInput(f"is a plan of kind {made.kind}; only serving plans can be replayed", field=str(plan))
@@ -239,6 +241,13 @@ def _files(traces: list[str], services: list[str]) -> dict[str, Path]:
             raise InvalidInput(f"service {name!r} has two traces", field="--trace", fix="give one")
         files[name] = Path(file)
     return files
+
+
+def _spare(written: Path, read: list[str]) -> None:
+    """Refuse to write over what is read: the plan, or a trace given as ``[SERVICE=]CSV``."""
+    if written.resolve() in {Path(name).resolve() for text in read for name in (text, text.partition("=")[2])}:
+        raise InvalidInput("is read here and would be overwritten", field=str(written),
+                           fix="choose another --requests-out")  # fmt: skip
 
 
 @contextmanager

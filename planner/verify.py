@@ -134,7 +134,8 @@ def _finished(search: _Search, traffic: str) -> ServingPlan:
         raise ValueError("a search has at least one round")
     _, plan, found = best
     first = search.rounds[0]
-    meets = f"{found.share:.2%} of requests meet the SLO ({search.target:.0%} asked)"
+    share = math.floor(found.share * 1e4 + 1e-6) / 1e2  # rounded down: 99.999% are not all
+    meets = f"{share:.2f}% of requests meet the SLO ({100 * search.target:.6g}% asked)"
     if search.attaining is None:
         reason = "" if found.stable else "; the load is more than the mix can carry"
         detail = f"NOT attained: {meets}{reason}, after {len(search.rounds)} plans with ever more headroom"

@@ -24,7 +24,7 @@ def read(path: Path, known: KnownNames, options: Options) -> Ingested:
     """Facts of the journal at ``path``; raises ``InvalidInput`` for anything but a whole, meaningful journal."""
     head, *lines = journal.read(path)
     run = head["run"]
-    kind = _KINDS.get(run.get("kind"))
+    kind = _KINDS.get(str(run.get("kind")))
     if kind is None:
         raise InvalidInput(f"is a journal of {run.get('kind')!r}, which this gpuplan does not know", field=path.name)
     field, fact, values_of = kind
@@ -105,7 +105,7 @@ def _number(values: Values, name: str) -> float:
     return float(value)
 
 
-_KINDS: dict[Any, tuple[str, type[Any], Callable[[Values, Values, Values, KnownNames], Values]]] = {
+_KINDS: dict[str, tuple[str, type[Any], Callable[[Values, Values, Values, KnownNames], Values]]] = {
     "gemm": ("gemms", GemmMeasurement, _gemm),
     "bandwidth": ("bandwidths", BandwidthMeasurement, _bandwidth),
     "decoder": ("measurements", Measurement, _decoder),

@@ -8,8 +8,8 @@ import numpy as np
 
 from profiles.performance.answers import Floats, Marks
 
-HALVINGS = 26
-"""Steps: to better than one part in a million over seven decades."""
+HALVINGS = 21
+"""Steps: to one part in a hundred thousand over seven decades."""
 
 
 def largest(meets: Callable[[Floats], Marks], highest: Floats, lowest: Floats) -> Floats:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from profiles.performance.answers import Floats, Marks, Slo, Strings
+from profiles.performance.answers import Floats, Slo, Strings
+from profiles.performance.bisection import largest
 from profiles.performance.latency import Latency, Timing
 from profiles.performance.lattice import RUNNING
 
 ALONE = 1e-3
 """Mean requests in flight at which a request practically never meets another."""
-
-HALVINGS = 21
-"""Bisection steps: concurrency to better than one part in a hundred thousand."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +38,7 @@ def sustain(latency: Latency, input_tokens: Floats, output_tokens: Floats, slo: 
     def timing(concurrency: Floats) -> Timing:
         return latency.at(input_tokens, output_tokens, concurrency, slo.percentile)
 
-    concurrency = _largest(lambda n: _excess(timing(n), slo).max(axis=0) <= 1.0, highest)
+    concurrency = largest(lambda n: _excess(timing(n), slo).max(axis=0) <= 1.0, highest, np.full_like(highest, ALONE))
     excess = _excess(timing(np.minimum(concurrency * 1.001, highest)), slo)
     names = np.array(["ttft", "tpot", "e2e"])
     full = np.where(fits <= most, "memory", "throughput")
@@ -64,17 +61,6 @@ def _fastest(latency: Latency, input_tokens: Floats, output_tokens: Floats, most
     rate = 1e3 * tried / np.stack([latency.at(input_tokens, output_tokens, n).e2e_ms for n in tried])
     best = rate.argmax(axis=0), np.arange(len(most))
     return tried[best], rate[best]
-
-
-def _largest(meets: Callable[[Floats], Marks], highest: Floats) -> Floats:
-    """Largest N in [ALONE, highest] that ``meets``, given that all up to some N do; ALONE where none does."""
-    low, high = np.full_like(highest, np.log(ALONE)), np.log(highest)
-    low = np.where(meets(highest), high, low)
-    for _ in range(HALVINGS):
-        middle = (low + high) / 2
-        good = meets(np.exp(middle))
-        low, high = np.where(good, middle, low), np.where(good, high, middle)
-    return np.exp(low)
 
 
 def _excess(timing: Timing, slo: Slo) -> Floats:

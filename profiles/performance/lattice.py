@@ -79,12 +79,13 @@ def slower(mean: Lattice, prompt_ms: Floats, share: float) -> Lattice:
 
     A station that is busy for a share ρ of the time and serves one prompt after another, in ``prompt_ms`` each, makes a
     ``share`` of them wait longer than ``prompt_ms / (2 (1 − ρ)) · ln(ρ / share)`` (M/D/1 in heavy traffic: Kleinrock,
-    "Queueing Systems", volume 2, 1976, section 2.1).
+    "Queueing Systems", volume 2, 1976, section 2.1). Nor can one wait for more prompts than others are there.
     """
     prompt = prompt_ms[:, None, None]
     busy = np.minimum(RUNNING * prompt / (mean.first + mean.decode), BUSIEST)
     tail = prompt / (2 * (1 - busy)) * np.log(np.maximum(busy / share, 1.0))
-    return monotone(Lattice(mean.first + tail, mean.decode))
+    most = mean.first[..., :1] + (RUNNING - 1) * prompt
+    return monotone(Lattice(np.maximum(mean.first, np.minimum(mean.first + tail, most)), mean.decode))
 
 
 def monotone(lattice: Lattice) -> Lattice:

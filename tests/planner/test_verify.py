@@ -82,6 +82,20 @@ def test_where_capacity_does_not_help_it_stops_and_says_how_near_it_came() -> No
     assert "NOT attained: 93.00%" in found.verification.detail
 
 
+def test_shares_are_told_as_they_are() -> None:
+    """Neither is 99.5% rounded to all, nor what was reached."""
+
+    def nearly(plan: ServingPlan) -> Attainment:
+        return Attainment(0.99999, stable=True)
+
+    found = verified(SPEC, "t", 0.995, make=plan_of, replay=nearly)
+    assert found.verification is not None
+    assert "99.99% of requests meet the SLO (99.5% asked)" in found.verification.detail
+    found = verified(SPEC, "t", 1.0, make=plan_of, replay=nearly)
+    assert found.verification is not None
+    assert "NOT attained: 99.99% of requests meet the SLO (100% asked)" in found.verification.detail
+
+
 def test_an_unstable_plan_never_attains() -> None:
     found = verified(SPEC, "t", 0.5, make=plan_of, replay=lambda plan: Attainment(1.0, stable=False))
     assert found.verification is not None

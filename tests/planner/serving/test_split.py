@@ -181,6 +181,14 @@ def test_the_check_notices_tampering(facts: Facts, always: ServingPlan) -> None:
     assert "split" in broken(always.model_copy(update={"spec": forbidden}))
 
 
+def test_a_plan_whose_spec_lost_a_service_breaks_the_check(facts: Facts, always: ServingPlan) -> None:
+    renamed = always.spec.services[0].model_copy(update={"name": "other"})
+    found = PLANNER.check(
+        always.model_copy(update={"spec": always.spec.model_copy(update={"services": (renamed,)})}), facts
+    )
+    assert "split" in {violation.constraint for violation in found.violations}
+
+
 def test_an_unservable_split_says_what_would_do(facts: Facts) -> None:
     asked = spec("always", slo={"ttft_ms": 10, "tpot_ms": 60})
     made = PLANNER.solve(asked, facts, SolveOptions())

@@ -141,11 +141,21 @@ def test_plans_that_cannot_be_replayed(plan: ServingPlan, facts: Facts) -> None:
     layout = plan.allocation[0].layout
     assert layout is not None
     strange = plan.allocation[0].model_copy(update={"layout": layout.model_copy(update={"model": "nobody/knows"})})
-    refused("nothing is known", allocation=(strange,))
+    refused("runs nobody/knows, but service 'chat' is for", allocation=(strange,))
+    nobody = plan.spec.services[0].model_copy(update={"model": "nobody/knows"})
+    spec = plan.spec.model_copy(update={"services": (nobody,)})
+    refused("nothing is known", allocation=(strange,), spec=spec)
+    refused("service 'code', which the spec", allocation=(plan.allocation[0].model_copy(update={"service": "code"}),))
+    for replicas in (0, -1, 10**9):
+        many = plan.allocation[0].model_copy(update={"replicas": replicas})
+        refused(f"{replicas} replicas cannot be replayed", allocation=(many, *plan.allocation[1:]))
+    for share in (0.0, -0.5):
+        routes = tuple(route.model_copy(update={"fraction": share}) for route in plan.routing)
+        refused("are not fractions of 1", routing=routes)
     refused("routes nothing", routing=())
     lost = plan.routing[0].model_copy(update={"unit": "elsewhere"})
     refused("'elsewhere', which has no replicas", routing=(lost,))
-    with pytest.raises(UnknownName, match="unknown unit 'u'"):
+    with pytest.raises(UnknownName, match=r"unknown unit 'u'\n.*units: chat/"):
         simulate(plan, flow, facts, Options(failures=(Failure(unit="u", replica=0, at_s=1),)))
 
 
@@ -225,12 +235,18 @@ def test_a_failure_by_hand(files: Path, plan: ServingPlan) -> None:
         (("--trace", "t.csv", "--rate", "3"), "a trace has its own rate"),
         (("--arrivals", "poisson", "--rate", "0"), "requests_per_s"),
         (("--arrivals", "poisson", "--duration", "1e-9"), "no requests"),
+        (("--arrivals", "poisson", "--duration", "0"), "duration_s"),
+        (("--trace", "t.csv", "--rate-multiplier", "1e9"), "rate_multiplier"),
+        (("--trace", "t.csv", "--token-budget", "9" * 20), "token_budget"),
+        (("--trace", "t.csv", "--max-running", "9" * 20), "max_running"),
         (("--trace", "t.csv", "--rate-multiplier", "-1"), "rate_multiplier"),
         (("--trace", "t.csv", "--mtbf-hours", "0"), "mtbf_hours"),
         (("--trace", "t.csv", "--fail", "x"), "is not a failure"),
         (("--trace", "t.csv", "--fail", "x#0@5"), "unknown unit 'x'"),
         (("--trace", "t.csv", "--requests-out", "r.xlsx"), "r.csv or r.parquet"),
         (("--trace", "t.csv", "--requests-out", "t.csv/r.csv"), "cannot be written"),
+        (("--trace", "t.csv", "--requests-out", "./t.csv"), "would be overwritten"),
+        (("--trace", "chat=t.csv", "--requests-out", "sub/../t.csv"), "would be overwritten"),
         (("--trace", "t.csv", "--warm-up", "1e9"), "none is measured"),
     ],
 )

@@ -13,6 +13,7 @@ from planner.errors import InvalidInput
 from planner.serving import trace
 from planner.serving.spec import Bucket, Service, Workload
 from planner.simulate import Chunk, Sizes, Traffic, from_arrays, generated, sizes_of_trace, trace_file, traffic_of_trace
+from planner.simulate.traffic import CHUNK
 
 
 def whole(traffic: Traffic) -> Chunk:
@@ -88,6 +89,10 @@ def test_rows_too_far_out_of_order_are_refused(file: Path, monkeypatch: pytest.M
         ("time,input_tokens,output_tokens\n1,2,3\n2,4,99999999\n", ":3: output tokens"),
         ("time,input_tokens,output_tokens\n1,2,3\nsoon,4,5\n", ":3: time"),
         ("time,input_tokens,output_tokens\n1,2,3\n2,4.5,5\n", ":3: input tokens"),
+        ("time,input_tokens,output_tokens\n1,2,3\n\n \n2,4.5,5\n", ":5: input tokens"),
+        ('time,note,input_tokens,output_tokens\n1,"a\nb",2,3\n\n2,c,4.5,5\n', ":5: input tokens"),
+        ("time,input_tokens,output_tokens\n\n1,5,2,3\n2,4,5\n", ":3: has 3 columns by its header and 4"),
+        ("\0" * 300, "is not a text file"),
     ],
 )
 def test_bad_rows_are_named_by_their_line(tmp_path: Path, content: str, where: str) -> None:
@@ -134,6 +139,21 @@ def test_a_trace_of_one_moment_cannot_be_repeated(tmp_path: Path) -> None:
     assert whole(traffic_of_trace(path)).arrival_s.tolist() == [0.0, 0.0]
     with pytest.raises(InvalidInput, match="cannot be repeated"):
         whole(traffic_of_trace(path, duration_s=10))
+
+
+def test_a_header_may_break_lines_in_quotes(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text('time,"a\nnote",input_tokens,output_tokens\n1,x,2,3\n')
+    assert whole(traffic_of_trace(path)).output_tokens.tolist() == [3]
+
+
+def test_many_copies_come_in_pieces(file: Path) -> None:
+    """However often a request is copied, no more are in memory than come within seconds."""
+    chunks = traffic_of_trace(file, rate_multiplier=3000).chunks()
+    most = max(len(chunk) for chunk, _ in zip(chunks, range(50), strict=False))
+    assert most <= CHUNK
+    with pytest.raises(InvalidInput, match="rate_multiplier: 1e\\+06"):
+        traffic_of_trace(file, rate_multiplier=1e6)
 
 
 @pytest.mark.parametrize("number", [0.0, -1.0, float("nan"), float("inf")])

@@ -122,6 +122,12 @@ def test_journals_that_cannot_be_meant(
         read("gpuplan-journal", path, KNOWN)
 
 
+@pytest.mark.parametrize("kind", [None, [], {}, 5])
+def test_a_kind_that_is_no_name(path: Path, kind: object) -> None:
+    with pytest.raises(InvalidInput, match="does not know"):
+        read("gpuplan-journal", journal(path, {**GPU, "kind": kind}, {"point": GEMM, "result": STATE}), KNOWN)
+
+
 def test_a_journal_without_a_point(path: Path) -> None:
     journal(path, {"kind": "gemm", **GPU}, {"point": GEMM, "problem": "out of memory"})
     with pytest.raises(InvalidInput, match="holds no measured point"):

@@ -98,6 +98,14 @@ def test_a_single_point_still_has_axes(value: float) -> None:
     assert page.counts["text"] > 2
 
 
+def test_of_very_many_rows_some_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules[parity_html.__module__], "MOST_POINTS", 10)
+    text = parity_html(report(*[judged(10 + i, 12) for i in range(25)]))
+    assert Tags(text).counts["circle"] == 9
+    assert "one row in 3 is drawn" in text
+    assert "is drawn" not in parity_html(report(*[judged(10 + i, 12) for i in range(10)]))
+
+
 def test_nothing_predicted_is_a_page_without_pictures() -> None:
     page = Tags(parity_html(report()))
     assert page.open == []
