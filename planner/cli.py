@@ -36,6 +36,10 @@ Gap = Annotated[float, typer.Option("--gap", min=0, max=1, help="relative gap at
 Out = Annotated[Path | None, typer.Option("--out", metavar="FILE", dir_okay=False, help="also write the plan as JSON")]
 
 
+MOST_VIOLATIONS = 12
+"""Shown to people; a machine gets all."""
+
+
 @app.command()
 @reports_errors
 def init(database: Database = None, json_output: Json = False) -> None:
@@ -154,18 +158,23 @@ def check(
     json_output: Json = False,
 ) -> None:
     """Check a plan again, independently of the solver, against what the store knows now."""
-    from planner.service import check_plan, read_plan
+    from planner.service import check_plan, facts_digest, read_plan
 
     made = read_plan(plan)
-    result = check_plan(made, command.open_store(database))
+    engine = command.open_store(database)
+    result = check_plan(made, engine)
     if json_output:
         command.print_json({"kind": made.kind, "outcome": made.outcome, **result.model_dump(mode="json")})
     elif result.passed:
         command.out().print(f"{plan}: holds ({made.outcome})", markup=False)
     else:
         command.out().print(f"{plan}: {len(result.violations)} violations", markup=False)
-        for violation in result.violations:
+        if made.profile_digest != facts_digest(engine):
+            command.out().print("  the store has changed since this plan was made: plan again", markup=False)
+        for violation in result.violations[:MOST_VIOLATIONS]:
             command.out().print(f"  {violation.constraint}: {violation.detail}", markup=False)
+        if len(result.violations) > MOST_VIOLATIONS:
+            command.out().print(f"  and {len(result.violations) - MOST_VIOLATIONS} more: --json has all", markup=False)
     raise typer.Exit(0 if result.passed else 1)
 
 

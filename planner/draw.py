@@ -33,7 +33,8 @@ def draw(view: View, console: Console) -> None:
 
 def draw_table(table: Table, console: Console) -> None:
     """Print one table, its numbers aligned right."""
-    drawn = RichTable(title=_text(table.title, "bold"), title_justify="left", box=None, pad_edge=False)
+    console.print(_text(table.title, "bold"), soft_wrap=not console.is_terminal)
+    drawn = RichTable(box=None, pad_edge=False)
     for column in table.columns:
         drawn.add_column(_text(column), justify="right" if column in table.numeric else "left", header_style="dim")
     for row in table.rows:

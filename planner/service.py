@@ -66,6 +66,13 @@ def read_plan(path: Path) -> Plan:
     return plan
 
 
+def facts_digest(engine: Engine) -> str:
+    """Digest of what the store knows now: plans with another were made from other facts."""
+    from profiles.store import snapshot
+
+    return snapshot(engine).digest
+
+
 def check_plan(plan: Plan, engine: Engine) -> Check:
     """Check ``plan`` again, against what the store knows now."""
     from profiles.store import snapshot

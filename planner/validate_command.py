@@ -51,6 +51,8 @@ def validate(
     facts = snapshot(command.open_store(database))
     with command.working(f"predicting the rows of {file.name}"):
         report = run(PARTS[part], file, facts, hold_out=hold_out, seed=seed)
+    if plot is not None:  # first: whoever reads the report may close the pipe early
+        _draw_plot(report, plot)
     if json_output:
         command.print_json(report.document())
     else:
@@ -58,8 +60,6 @@ def validate(
         from planner.validate_view import view
 
         draw(view(report), command.out())
-    if plot is not None:
-        _draw_plot(report, plot)
     _require_predictions(report)
 
 

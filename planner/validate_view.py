@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
+from planner.figures import figure
 from planner.types import Table, View
 from profiles.ingest.problems import counted
 from profiles.validate import Groups, Report
@@ -63,7 +64,7 @@ def _farthest(report: Report) -> Table:
     pairs = [(row, name, pair) for row in report.judged for name, pair in row.compared.items()]
     pairs.sort(key=lambda told: -abs(math.log(told[2].predicted / told[2].measured)))
     rows = tuple(
-        (str(row.row), f"{row.model} on {row.label}", name, f"{pair.predicted:,.4g}", f"{pair.measured:,.4g}")
+        (str(row.row), f"{row.model} on {row.label}", name, f"{figure(pair.predicted)}", f"{figure(pair.measured)}")
         for row, name, pair in pairs[:MOST_FARTHEST]
     )
     columns = ("line", "row", "quantity", "predicted", "measured")
@@ -94,7 +95,7 @@ def _contradictory(report: Report) -> Table:
 
 
 def _range(values: tuple[float, float] | None) -> str:
-    return "" if values is None else f"{values[0]:,.4g} to {values[1]:,.4g}"
+    return "" if values is None else f"{figure(values[0])} to {figure(values[1])}"
 
 
 def _some(lines: Sequence[int]) -> str:

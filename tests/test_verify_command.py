@@ -101,3 +101,24 @@ def test_one_trace_cannot_be_of_two_services(here: Path) -> None:
     result = run("--verify", "trace.csv")
     assert result.exit_code == 2
     assert "2 services" in result.stderr
+
+
+def test_a_trace_that_brings_less_is_replayed_as_if_more_sent_it(here: Path) -> None:
+    document = yaml.safe_load(Path("spec.yaml").read_text())
+    document["services"][0]["workload"] = {"requests_per_s": 40, "distribution": {
+        "input_tokens": [1, 2048], "output_tokens": [1, 400], "fractions": [[1.0]]}}  # fmt: skip
+    Path("spec.yaml").write_text(yaml.safe_dump(document))
+    result = run("--verify", "trace.csv", "--attain", "0.95", "--json", "--gap", "0.001")
+    assert result.exit_code == 0, result.stderr
+    traffic = json.loads(result.stdout)["verification"]["traffic"]
+    factor = float(traffic.split("×")[1])
+    assert 40 / 9 < factor < 40 / 5.5, "the trace brings about 6 requests/s, at its busiest a few more"
+
+
+def test_the_power_of_a_plan_is_a_bound_on_that_of_its_replay(here: Path) -> None:
+    result = run("--json", "--gap", "0.001", "--out", "plan.json")
+    plan = ServingPlan.model_validate_json(result.stdout)
+    found = simulate(plan, traffic_of_trace(here / "trace.csv", rate_multiplier=3), Facts(**dict(catalogue.load())))
+    assert found.power is not None
+    assert plan.power_w is not None
+    assert max(found.power.power_w) <= plan.power_w * 1.001

@@ -30,7 +30,7 @@ def single_types(
     for gpu_type in np.unique(problem.offers.gpu_type):
         gpu = next(o.gpu for o, t in zip(question.offers, problem.offers.gpu_type, strict=True) if t == gpu_type)
         hosts = tuple(s.hosts & (problem.offers.gpu_type == gpu_type) for s in problem.services)
-        found = _restricted(problem, optimum, hosts, options, until)
+        found = _not_offered(question, hosts) or _restricted(problem, optimum, hosts, options, until)
         best = found.better(best)
         baselines.append(
             Baseline(gpu=gpu, usd_per_hour=found.usd_per_hour, objective=found.objective, detail=found.detail)
@@ -78,6 +78,15 @@ class _Found:
         if self.optimum is None or self.optimum.solution.objective is None or than.solution.objective is None:
             return than
         return self.optimum if self.optimum.solution.objective < than.solution.objective - 1e-9 else than
+
+
+def _not_offered(question: Question, hosts: tuple[Bools, ...]) -> _Found | None:
+    """Why a service has no pool at all under these hosts, where that is so."""
+    for service, hosted, numbers in zip(question.spec.services, hosts, question.problem.services, strict=True):
+        if numbers.rate.size and not hosted.any():
+            estimate = "" if service.allow_roofline else "; allow_roofline: true would estimate it"
+            return _Found(detail=f"not measured with {service.model}, or holds no replica of it{estimate}")
+    return None
 
 
 def _restricted(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from planner.figures import figure
 from planner.program import Floats
 from planner.serving.plan import Allocation, Route, ServingPlan
 from planner.serving.pools import Question
@@ -21,7 +22,7 @@ def explain(question: Question, plan: ServingPlan) -> tuple[str, ...]:
     sentences += _unified_or_split(plan)
     sentences += [
         f"{limit.limit} is used up ({limit.used:,.6g} of {limit.value:,.6g}); one {limit.unit} more would save "
-        f"{limit.saving_per_unit:,.4g} per hour."
+        f"{figure(limit.saving_per_unit)} per hour."
         for limit in plan.binding_limits
         if limit.saving_per_unit and not question.problem.goodput
     ]
@@ -41,7 +42,7 @@ def _role(question: Question, plan: ServingPlan, unit: Allocation) -> str:
     average_out = sum(r.requests_per_s * r.mean_output_tokens for r in routes) / carried
     sizes = f", on average {average_in:,.0f} in and {average_out:,.0f} out" if unit.layout else ""
     does = {"unified": "carries", "prefill": "reads the prompts of", "decode": "decodes"}[unit.role]
-    sentence = f"{what} {does} {carried / total:.0%} of {unit.service}'s requests{sizes}, {unit.utilisation:.0%} busy"
+    sentence = f"{what} {does} {carried / total:.0%} of {unit.service}'s requests{sizes}, {unit.utilisation:.0%} loaded"
     return f"{sentence}{_cost_against_others(question, unit, routes) if unit.role == 'unified' else ''}."
 
 
@@ -68,7 +69,7 @@ def _cost_against_others(question: Question, unit: Allocation, routes: list[Rout
     if others:
         gpu = min(others, key=lambda name: (others[name], name))
         text += f", ${others[gpu] * per_thousand:.3g} on {gpu}"
-        step, other_step = _smallest_step(question, unit.gpu), _smallest_step(question, gpu)
+        step, other_step = (_smallest_step(question, s, name) for name in (unit.gpu, gpu))
         if others[gpu] < here and other_step > step:
             text += f", whose smallest step is ${other_step:,.2f}/h against ${step:,.2f}/h"
     elif by_gpu:
@@ -76,9 +77,10 @@ def _cost_against_others(question: Question, unit: Allocation, routes: list[Rout
     return text
 
 
-def _smallest_step(question: Question, gpu: str) -> float:
-    """Price of the cheapest instance with this GPU on offer."""
-    return min(offer.usd_per_hour for offer in question.offers if offer.gpu == gpu)
+def _smallest_step(question: Question, s: int, gpu: str) -> float:
+    """Price of the cheapest instance with this GPU that holds a replica of the service."""
+    held = np.flatnonzero(question.problem.services[s].hosts.any(axis=0))
+    return min(question.offers[o].usd_per_hour for o in held if question.offers[o].gpu == gpu)
 
 
 def _usd_per_request(question: Question, s: int) -> Floats:

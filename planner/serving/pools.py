@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -165,12 +165,13 @@ def _measured_pools(
     for layout in layouts:
         slo = slo_of(service)
         capacity = performance.capacity(layout, sizes[:, 0], sizes[:, 1], slo)
+        iteration = performance.iteration(layout)
+        capacity = replace(capacity, power_w=np.fmax(capacity.power_w, iteration.prompt_w))
         for spot in markets:
             name = layout.label + (" spot" if spot else "")
             if service.split != "always":
                 pools.append(Pool(name, layout.gpu, layout.num_gpus, spot, layout, capacity))
             if service.split != "never":
-                iteration = performance.iteration(layout)
                 pools += [
                     Pool(f"{name} {half.role}", layout.gpu, layout.num_gpus, spot, layout, capacity, half=half)
                     for half in halves(service, layout, iteration, capacity, slo, sizes, places, spot=spot)
@@ -266,7 +267,9 @@ def _rates(pool: Pool, service: Service, buckets: tuple[Bucket, ...]) -> Floats:
 
 
 def _active_w(pool: Pool, names: KnownNames) -> float:
-    """Power of a busy replica above its idle power: its largest over the sizes it serves; 0 where unknown."""
+    """Power of a busy replica above its idle power: the most it draws, reading prompts or decoding any size that it
+    serves; 0 where unknown.
+    """
     if pool.capacity is None:
         return 0.0
     busy = pool.half.phase if pool.half is not None else pool.capacity

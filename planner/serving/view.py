@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from planner.figures import figure
 from planner.serving.plan import Allocation, Baseline, Route, ServingPlan
 from planner.types import Table, View
 
@@ -12,10 +13,10 @@ def view(plan: ServingPlan) -> View:
     """What to show of ``plan``. Everything is here; a surface only decides how to draw it."""
     if plan.outcome in ("infeasible", "no_solution"):
         return _without_mix(plan)
-    facts = [("cost", _cost(plan)), ("serves", f"{plan.requests_per_s:,.4g} requests/s")]
+    facts = [("cost", _cost(plan)), ("serves", f"{figure(plan.requests_per_s)} requests/s")]
     if plan.power_w is not None:
         carbon = "" if plan.kg_co2_per_hour is None else f", {plan.kg_co2_per_hour:,.3g} kg CO2/h"
-        facts.append(("power", f"{plan.power_w / 1000:,.4g} kW with every replica busy{carbon}"))
+        facts.append(("power", f"{figure(plan.power_w / 1000)} kW with every replica busy{carbon}"))
     facts.append(("proof", _proof(plan)))
     if plan.verification is not None:
         facts.append(("replayed", plan.verification.detail))
@@ -53,13 +54,13 @@ def _mix(plan: ServingPlan) -> Table:
     role = ("role",) if split else ()
     return Table(
         title="Mix",
-        columns=("service", *role, "replicas", "GPU", "GPUs each", "precision", "engine", "where", "busy", "$/h"),
+        columns=("service", *role, "replicas", "GPU", "GPUs each", "precision", "engine", "where", "load", "$/h"),
         rows=tuple(
             (a.service, *((a.role,) if split else ()), str(a.replicas), a.gpu, str(a.gpus_per_replica), a.precision,
              a.engine, _place(a), f"{a.utilisation:.0%}", f"{a.usd_per_hour:,.2f}")
             for a in plan.allocation
         ),
-        numeric=("replicas", "GPUs each", "busy", "$/h"),
+        numeric=("replicas", "GPUs each", "load", "$/h"),
     )  # fmt: skip
 
 
@@ -77,7 +78,7 @@ def _routing(routes: tuple[Route, ...]) -> Table:
     shown.sort(key=lambda r: order[id(r)])
     more = f" (the {len(shown)} busiest of {len(routes)}; --json has all)" if len(shown) < len(routes) else ""
     return Table(
-        title=f"Routing by request size{more}",
+        title=f"Routing by request size, with the latencies of a replica that is full of this size alone{more}",
         columns=("service", "input", "output", "requests/s", "share", "to", "TTFT ms", "TPOT ms", "origin"),
         rows=tuple(
             (r.service, _span(r.input_tokens), _span(r.output_tokens), f"{r.requests_per_s:.3g}", f"{r.fraction:.0%}",
@@ -116,7 +117,7 @@ def _comparison(plan: ServingPlan) -> Table:
         if baseline.objective is None or baseline.usd_per_hour is None:
             return (baseline.gpu, "–", *(("–",) if unit != "$/h" else ()), baseline.detail)
         factor = f"{baseline.objective / plan.objective:.2f} × the mix" if plan.objective else ""
-        asked = (f"{baseline.objective:,.4g}",) if unit != "$/h" else ()
+        asked = (f"{figure(baseline.objective)}",) if unit != "$/h" else ()
         return (baseline.gpu, f"{baseline.usd_per_hour:,.2f}", *asked, factor)
 
     return Table(
@@ -135,7 +136,7 @@ def _unified_or_split(plan: ServingPlan) -> Table:
         title="Unified or split",
         columns=("pools", "$/h", *asked, ""),
         rows=tuple(
-            (b.pools, f"{b.usd_per_hour:,.2f}", *((f"{b.objective:,.4g}",) if asked else ()), "")
+            (b.pools, f"{b.usd_per_hour:,.2f}", *((f"{figure(b.objective)}",) if asked else ()), "")
             if b.usd_per_hour is not None and b.objective is not None
             else (b.pools, "–", *("–" for _ in asked), b.detail)
             for b in plan.pool_baselines
@@ -155,7 +156,7 @@ def _limits(plan: ServingPlan) -> Table:
                 f"{b.used:,.6g}",
                 f"{b.value:,.6g}",
                 b.unit,
-                "?" if b.saving_per_unit is None else f"{b.saving_per_unit:,.4g}",
+                "?" if b.saving_per_unit is None else f"{figure(b.saving_per_unit)}",
             )
             for b in plan.binding_limits
         ),

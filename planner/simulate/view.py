@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from planner.figures import figure
 from planner.serving.spec import ServingSpec, Slo
 from planner.simulate.result import Events, Latency, Outcome, Simulation
 from planner.types import Table, View
@@ -13,17 +14,18 @@ def view(found: Simulation, spec: ServingSpec) -> View:
     """What to show of a replay of a plan of ``spec``."""
     slos = {service.name: service.slo for service in spec.services}
     facts = [
-        ("requests", f"{found.num_requests:,} in {found.duration_s:,.0f} s, {found.requests_per_s:,.4g} a second; "
+        ("requests", f"{found.num_requests:,} in {found.duration_s:,.0f} s, {figure(found.requests_per_s)} a second; "
          f"replayed in {found.wall_seconds:,.2f} s"),
-        ("goodput", f"{found.goodput_requests_per_s:,.4g} requests/s within every limit, "
-         f"{found.output_tokens_per_s:,.4g} output tokens/s"),
+        ("goodput", f"{figure(found.goodput_requests_per_s)} requests/s within every limit, "
+         f"{figure(found.output_tokens_per_s)} output tokens/s"),
         ("stable", "yes" if found.stable else "NO: more requests come than are served, and wait ever longer"),
         ("events", _events(found.events)),
     ]  # fmt: skip
     if found.energy_kwh is not None and found.mean_power_w is not None and found.power is not None:
         peak = max(found.power.power_w)
-        facts.append(("power", f"{found.mean_power_w / 1e3:,.4g} kW on average, {peak / 1e3:,.4g} kW at most over "
-                      f"{found.power.bin_s:g} s; {found.energy_kwh:,.4g} kWh"))  # fmt: skip
+        mean_kw, peak_kw = figure(found.mean_power_w / 1e3), figure(peak / 1e3)
+        facts.append(("power", f"{mean_kw} kW on average, {peak_kw} kW at most over "
+                      f"{found.power.bin_s:g} s; {figure(found.energy_kwh)} kWh"))  # fmt: skip
     latencies = (_latencies(outcome, slos[outcome.service], outcome.service) for outcome in found.services)
     return View(
         headline=f"{spec.name}: {_headline(found)}",

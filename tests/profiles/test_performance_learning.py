@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from profiles.performance import Iteration, Percentile, PerformanceModel, Slo
+from profiles.performance.latency import crowd
 from profiles.performance.lattice import DECODE_STEPS, INPUT_TOKENS, RUNNING, Lattice, monotone
 from profiles.performance.limits import find_slots
 from profiles.performance.rows import read_rows
@@ -233,3 +234,16 @@ def test_measured_rows_of_the_same_world_leave_little_open() -> None:
 def test_no_request_sizes_have_no_capacities() -> None:
     found = MODEL.capacity(LAYOUT, [], [], Slo(ttft_ms=400))
     assert len(found.requests_per_s) == len(found.binding) == 0
+
+
+@pytest.mark.parametrize("percentile", ["p90", "p95", "p99"])
+def test_a_tail_is_never_longer_than_the_prompts_that_are_there(percentile: Percentile) -> None:
+    """Long prompts with short answers: even the slowest wait for no more than everybody else's prompts."""
+    prompt_ms = MODEL.iteration(LAYOUT).prompt_ms(np.array([16384.0])).item()
+    for n in (1.0, 2.0, 4.0, 8.0):
+        present = crowd(np.array([n]), percentile)
+        slow = MODEL.predict(LAYOUT, 16384, 256, n, percentile, serving=True)
+        mean = MODEL.predict(LAYOUT, 16384, 256, present, serving=True)
+        alone = MODEL.predict(LAYOUT, 16384, 256, 1, serving=True)
+        assert slow.ttft_ms <= max(mean.ttft_ms, alone.ttft_ms + present * prompt_ms) * 1.05
+        assert slow.tpot_ms <= 1.5 * mean.tpot_ms.item() + 1
