@@ -345,7 +345,8 @@ def _account(s: State, r: int, end: float) -> None:
     replica.running_s += replica.num_admitted * took
     replica.kv_s += (replica.used + 0.5 * n * replica.iterations) * took
     full = replica.decode_s + replica.prompt_s
-    watts = (replica.decode_s * s.decode_w[p, n] + replica.prompt_s * s.pools[p].prompt_w) / full
+    decode_w = s.decode_w[p, n] if n > 0 else s.pools[p].prompt_w  # without decoding, the pass is part of the prompts
+    watts = (replica.decode_s * decode_w + replica.prompt_s * s.pools[p].prompt_w) / full
     b = int(start / bin_s)
     while start < end:
         stop = min(end, (b + 1) * bin_s)

@@ -86,16 +86,15 @@ class Replica:
         if not self.admitted:
             self.end = math.inf
             return preempted
-        decode_ms = 0.0
-        if self.decoding:
-            context = sum(r.held for r in self.decoding)
-            decode_ms = cost.decode_ms[len(self.decoding)] + cost.kv_ms_per_token * context
+        context = sum(r.held for r in self.decoding)
+        decode_ms = cost.decode_ms[len(self.decoding)] + cost.kv_ms_per_token * context
         prompt_ms = sum(
             m * cost.prompt_ms_per_token + m * (2 * r.done + m) * cost.prompt_ms_per_token2 for r, m in self.chunks
         )
         self.end = now + (decode_ms + prompt_ms) / 1e3
         self.busy_s += (decode_ms + prompt_ms) / 1e3
-        self.energy_j += (decode_ms * cost.decode_w[len(self.decoding)] + prompt_ms * cost.prompt_w) / 1e3
+        decode_w = cost.decode_w[len(self.decoding)] if self.decoding else cost.prompt_w
+        self.energy_j += (decode_ms * decode_w + prompt_ms * cost.prompt_w) / 1e3
         return preempted
 
     def finish_iteration(self) -> list[Request]:

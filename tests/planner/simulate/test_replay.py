@@ -44,7 +44,7 @@ def test_waiting_is_that_of_an_m_d_1_queue() -> None:
     """One request at a time, one token each: the Pollaczek–Khinchine formula gives the mean wait, whatever the code."""
     cost = iteration(prompt=0.1, prompt_ms_per_token2=0.0, prompt_overhead_ms=0.0)
     sizes = Sizes("one", np.array([100]), np.array([1]), np.ones(1))
-    service_s = 0.01
+    service_s = (float(cost.decode_ms[0]) + 100 * 0.1) / 1e3
     for load in (0.3, 0.7):
         made = generated("poisson", sizes, requests_per_s=load / service_s, duration_s=8000.0, seed=1)
         found = simulate_pools([Pool("u", cost, 1)], made, Options(max_running=1))
@@ -58,7 +58,7 @@ def test_waiting_is_that_of_an_m_d_1_queue() -> None:
 def test_a_request_alone_takes_what_its_iterations_cost() -> None:
     cost = iteration()
     found = simulate_pools([Pool("u", cost, 1)], from_arrays([3.0], [5000], [11]), Options(token_budget=2048))
-    ttft = float(cost.prompt_ms(np.float64(5000))) + cost.prompt_overhead_ms
+    ttft = 3 * float(cost.decode_ms[0]) + float(cost.prompt_ms(np.float64(5000))) + cost.prompt_overhead_ms  # 3 chunks
     steps = sum(cost.decode_ms[1] + cost.kv_ms_per_token * (5000 + i) for i in range(10))
     assert found.ttft_ms.mean == pytest.approx(ttft)
     assert found.tpot_ms.mean == pytest.approx(steps / 10)
