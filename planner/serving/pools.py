@@ -165,13 +165,14 @@ def _measured_pools(
     for layout in layouts:
         slo = slo_of(service)
         capacity = performance.capacity(layout, sizes[:, 0], sizes[:, 1], slo)
-        iteration = performance.iteration(layout)
-        capacity = replace(capacity, power_w=np.fmax(capacity.power_w, iteration.prompt_w))
+        power = performance.power(layout)
+        capacity = replace(capacity, power_w=np.fmax(capacity.power_w, np.nan if power is None else power.prompt_w()))
         for spot in markets:
             name = layout.label + (" spot" if spot else "")
             if service.split != "always":
                 pools.append(Pool(name, layout.gpu, layout.num_gpus, spot, layout, capacity))
             if service.split != "never":
+                iteration = performance.iteration(layout)
                 pools += [
                     Pool(f"{name} {half.role}", layout.gpu, layout.num_gpus, spot, layout, capacity, half=half)
                     for half in halves(service, layout, iteration, capacity, slo, sizes, places, spot=spot)

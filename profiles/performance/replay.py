@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from scipy.optimize import nnls
 
+from profiles.performance.answers import Floats
 from profiles.performance.iteration import Iteration
 from profiles.performance.latency import Latency
 from profiles.performance.memory import kv_bytes_per_value, weight_precision
@@ -77,7 +77,22 @@ def _prompt_alone(latency: Latency) -> tuple[float, float, float]:
     per_token, per_token2 = latency.prompt_work
     if latency.measured_static:
         terms = np.stack([np.ones(len(LONE_PROMPTS)), LONE_PROMPTS, LONE_PROMPTS**2], axis=1) / alone.ttft_ms[:, None]
-        fixed, linear, squared = nnls(terms, np.ones(len(LONE_PROMPTS)))[0]
+        fixed, linear, squared = _not_negative(terms, np.ones(len(LONE_PROMPTS)))
         return float(fixed), max(float(linear), latency.sheet.flops_ms_per_token), float(squared)
     work = LONE_PROMPTS * (per_token + LONE_PROMPTS * per_token2)
     return float(np.median(np.maximum(alone.ttft_ms - work, 0.0))), per_token, per_token2
+
+
+def _not_negative(terms: Floats, target: Floats) -> Floats:
+    """Least squares without terms that would be negative: for three terms, and without the seconds that scipy's own
+    takes to import.
+    """
+    used = list(range(terms.shape[1]))
+    found = np.zeros(terms.shape[1])
+    while used:
+        solution = np.linalg.lstsq(terms[:, used], target, rcond=None)[0]
+        if (solution >= 0).all():
+            found[used] = solution
+            return found
+        used.remove(used[int(solution.argmin())])
+    return found
