@@ -102,16 +102,17 @@ def simulate(
     from planner.service import read_plan
     from planner.serving.plan import ServingPlan
 
+    made = read_plan(plan)
+    if not isinstance(made, ServingPlan):
+        raise InvalidInput(f"is a plan of kind {made.kind}; only serving plans can be replayed", field=str(plan))
+    units = [a.unit for a in made.allocation]
     options = _options(
         seed=seed, routing=routing, token_budget=token_budget, max_running=max_running, start_up_s=start_up,
-        failures=tuple(_failure(text) for text in fail or ()), mtbf_hours=mtbf_hours, repair_s=repair,
+        failures=tuple(failure(text, units) for text in fail or ()), mtbf_hours=mtbf_hours, repair_s=repair,
         warm_up_s=warm_up, link_latency_ms=link_latency_ms, overlap_layers=overlap_layers,
     )  # fmt: skip
     if requests_out is not None:
         _spare(requests_out, [str(plan), *(trace or [])])
-    made = read_plan(plan)
-    if not isinstance(made, ServingPlan):
-        raise InvalidInput(f"is a plan of kind {made.kind}; only serving plans can be replayed", field=str(plan))
     asked = _Asked(arrivals, rate, duration, cv, on_s, off_s, rate_multiplier, seed)
     _run(made, asked.traffic(made, trace or []), options, requests_out, database, json_output)
 
@@ -120,6 +121,7 @@ def _run(
     plan: ServingPlan, traffic: dict[str, Traffic], options: Options, requests_out: Path | None, database: str | None,
     json_output: bool,
 ) -> None:  # fmt: skip
+    import planner.simulate
     from planner.draw import draw
     from planner.simulate import simulate as replay
     from planner.simulate.requests_file import requests_file
@@ -127,6 +129,8 @@ def _run(
     from profiles.store import snapshot
 
     facts = snapshot(command.open_store(database))
+    if not any(Path(planner.simulate.__file__).parent.glob("__pycache__/kernel.*.nbi")):
+        command.err().print("compiling the replay: some ten seconds, the first time only")
     with (
         requests_file(requests_out) if requests_out else nullcontext() as rows,
         _progress() as progress,
@@ -145,8 +149,10 @@ def _options(**values: object) -> Options:
     return validated(Options, values, "options")
 
 
-def _failure(text: str) -> Failure:
-    """A failure as ``UNIT#REPLICA@AT+FOR``; without ``+FOR`` the replica never comes back. Units may hold # and @."""
+def failure(text: str, units: list[str]) -> Failure:
+    """A failure as ``UNIT#REPLICA@AT+FOR``; without ``+FOR`` the replica never comes back. Units may hold # and @, and
+    be cut short where that leaves one.
+    """
     from planner.simulate import Failure
 
     unit, hash_mark, rest = text.rpartition("#")
@@ -155,6 +161,8 @@ def _failure(text: str) -> Failure:
     try:
         if not (hash_mark and at_sign):
             raise ValueError
+        meant = [name for name in units if name.startswith(unit)]
+        unit = meant[0] if len(meant) == 1 and unit not in units else unit
         return Failure(unit=unit, replica=int(replica), at_s=float(at_s), for_s=float(for_s) if plus else float("inf"))
     except ValueError:  # of pydantic too
         raise InvalidInput(

@@ -346,3 +346,17 @@ def test_a_process_prints_no_colour_into_a_pipe_and_exits_with_the_code(here: Pa
     write_spec(here, limits={"budget_usd_per_hour": 0.1})
     assert fresh_process("plan", "serving", "spec.yaml").returncode == 3
     assert fresh_process("plan", "serving", "nope.yaml", NO_COLOR="1").returncode == 2
+
+
+def test_many_violations_are_summed_up_for_people(here: Path) -> None:
+    """After the store has changed, every route of an old plan is off: people need to hear that, not each number."""
+    assert gpuplan("plan", "serving", "spec.yaml", "--out", "plan.json").exit_code == 0
+    document = json.loads(Path("plan.json").read_text())
+    document["profile_digest"] = "of another store"
+    document["routing"] = [{**route, "tpot_ms": 1.0, "ttft_ms": 1.0} for route in document["routing"]] * 5
+    Path("plan.json").write_text(json.dumps(document))
+    result = gpuplan("check", "plan.json")
+    assert result.exit_code == 1
+    assert "the store has changed since this plan was made" in result.stdout
+    assert "more: --json has all" in result.stdout
+    assert len(result.stdout.splitlines()) < 20

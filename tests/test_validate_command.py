@@ -60,6 +60,8 @@ def test_json_is_the_whole_answer_on_stdout() -> None:
     assert document["rows"] == 2
     assert document["unpredicted"] == [{"row": 3, "reason": "ttft_ms: must be greater than 0, not '-1'"}]
     assert set(document["tpot_ms"]) == {"mape", "median_ape", "p90_ape", "coverage"}
+    assert [row["row"] for row in document["predictions"]] == [2, 4]
+    assert set(document["predictions"][0]["compared"]["tpot_ms"]) == {"predicted", "measured", "interval"}
 
 
 def test_people_see_errors_groups_and_what_was_left_out() -> None:

@@ -38,7 +38,7 @@ def opened(path: Path, expected: str) -> Iterator[TextIO]:
     except OSError as error:
         reason = "is a folder" if path.is_dir() else (error.strerror or str(error)).lower()
         raise InvalidInput(
-            f"cannot be read: {reason}", field=str(path), fix=f"give the path of a {expected} file"
+            f"cannot be read: {reason}", field=str(path), fix=f"give the path of a file in the format {expected}"
         ) from error
 
 

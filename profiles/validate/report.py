@@ -107,7 +107,8 @@ class Report:
     def source(self) -> str:
         """What the rows were predicted from, in words."""
         known = {STORE: "from the store", RANDOM: "in random folds of the file"}
-        return known.get(self.split, f"leaving out each {self.split} of the file")
+        held_out = {"lengths": "pair of lengths", "tp": "TP degree", "gpu": "GPU type"}.get(self.split, self.split)
+        return known.get(self.split, f"leaving out each {held_out} of the file")
 
     def metrics(self, judged: Sequence[Judged]) -> dict[str, Metrics]:
         """Errors over the rows ``judged``, by quantity."""
@@ -141,6 +142,7 @@ class Report:
             "groups": self._broken_down(("model", "gpu"), self.groups()),
             "origins": self._broken_down(("origin",), self.origins()),
             "folds": self._broken_down(("held_out",), self.folds()),
+            "predictions": [asdict(row) for row in self.judged],
             "notes": list(self.notes),
         }
 

@@ -10,6 +10,7 @@ import pytest
 from planner.errors import InvalidInput, UnknownName
 from planner.simulate.cluster import Failure, Options, Pool
 from planner.simulate.failures import FailureSchedule
+from planner.simulate_command import failure
 from tests.planner.simulate.costs import iteration
 
 POOLS = (Pool("a", iteration(), 3), Pool("b", iteration(), 2))
@@ -48,3 +49,10 @@ def test_failures_of_what_is_not_there_are_refused() -> None:
         FailureSchedule(POOLS, Options(failures=(Failure(unit="c", replica=0, at_s=1),)))
     with pytest.raises(InvalidInput, match="count from 0 to 1"):
         FailureSchedule(POOLS, Options(failures=(Failure(unit="b", replica=2, at_s=1),)))
+
+
+def test_a_unit_on_the_command_line_may_be_cut_short() -> None:
+    units = ["chat/H100 ×2 @ here", "chat/H200 ×1 @ here", "chat/H200 ×2 @ here"]
+    assert failure("chat/H1#0@600+120", units) == Failure(unit=units[0], replica=0, at_s=600, for_s=120)
+    assert failure("chat/H200#1@5", units).unit == "chat/H200", "which of the two nobody can tell"
+    assert failure(f"{units[2]}#1@5", units).unit == units[2]

@@ -105,8 +105,8 @@ def test_every_interval_is_that_of_its_own_quantity(
 ) -> None:
     honest = PerformanceModel.predict
 
-    def told_apart(model: PerformanceModel, layout: Layout, *point: np.ndarray) -> Prediction:
-        found = honest(model, layout, *point)
+    def told_apart(model: PerformanceModel, layout: Layout, *point: np.ndarray, software: str) -> Prediction:
+        found = honest(model, layout, *point, software=software)
         one = np.ones_like(found.ttft_ms)
         return replace(
             found, ttft_error=0.1 * one, tpot_error=0.2 * one, throughput_error=0.3 * one, power_error=0.4 * one
