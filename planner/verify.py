@@ -2,7 +2,7 @@
 
 A plan's rates are those of replicas at their SLO; how much of them may be planned for depends on how bursty traffic is
 and how sizes mix, which a replay knows. So a plan is replayed; where too few requests meet their SLO it is made again
-with a lower utilisation limit, where there is room to spare with a higher one. A lower limit never costs less, so the
+with a lower load per replica, where there is room to spare with a higher one. A lower load never costs less, so the
 cheapest that attains is found by stepping until one plan attains and one does not, then halving in between.
 """
 
@@ -17,9 +17,11 @@ from planner.serving.plan import Round, Verification
 from planner.types import EXIT_CODES
 
 STEP = 0.75
-"""Each step down while no plan attains."""
+"""Each step down while no plan attains; up, while all do, by its inverse."""
 
-LEAST_UTILISATION = 0.02
+LEAST_LOAD, MOST_LOAD = 0.02, 4.0
+"""Of what replicas are predicted to carry at the SLO's percentile: a percentile near 1 can be far too careful."""
+
 CLOSE = 0.02
 """Costs, and limits, that differ by no more are not worth another round."""
 
@@ -37,7 +39,7 @@ class Attainment:
 
 @dataclass
 class _Search:
-    """Rounds so far. ``factor`` multiplies the utilisation limits of the spec."""
+    """Rounds so far. ``factor`` multiplies the planned loads of the spec."""
 
     target: float
     attaining: tuple[float, ServingPlan, Attainment] | None = None
@@ -47,9 +49,9 @@ class _Search:
 
     def add(self, factor: float, plan: ServingPlan, found: Attainment) -> None:
         """Keep what a round found."""
-        limits = {service.name: service.max_utilisation for service in plan.spec.services}
+        loads = {service.name: service.planned_load for service in plan.spec.services}
         self.rounds.append(Round(
-            max_utilisation=limits, objective=plan.objective, usd_per_hour=plan.usd_per_hour,
+            planned_load=loads, objective=plan.objective, usd_per_hour=plan.usd_per_hour,
             slo_attainment=found.share, stable=found.stable,
         ))  # fmt: skip
         if found.stable and found.share >= self.target:
@@ -67,13 +69,13 @@ def verified(
     """The cheapest plan found of which a replay of ``traffic`` (its description) attains ``target``.
 
     Where none does, the one that comes nearest, saying so. ``make`` plans a spec and checks the plan, ``replay``
-    replays a plan. A plan without a mix is returned as it is. The plan's spec has the utilisation limits in use.
+    replays a plan. A plan without a mix is returned as it is. The plan's spec has the loads in use.
     """
     search = _Search(target)
     factor: float | None = 1.0
     stuck, last = 0, -math.inf
     while factor is not None and len(search.rounds) < most_rounds:
-        plan = make(with_utilisation(spec, factor))
+        plan = make(with_load(spec, factor))
         if EXIT_CODES[plan.outcome] or not plan.allocation:
             if not search.rounds:
                 return plan
@@ -86,15 +88,17 @@ def verified(
     return _finished(search, traffic)
 
 
-def with_utilisation(spec: ServingSpec, factor: float) -> ServingSpec:
-    """The spec with every utilisation limit times ``factor``, at most 1."""
-    services = tuple(
-        service.model_copy(
-            update={"max_utilisation": min(max(service.max_utilisation * factor, LEAST_UTILISATION), 1.0)}
+def with_load(spec: ServingSpec, factor: float) -> ServingSpec:
+    """The spec with every planned load times ``factor``: up to all of what is predicted as utilisation, and what lies
+    beyond as capacity that a replay has to prove.
+    """
+    services = []
+    for service in spec.services:
+        load = min(max(service.planned_load * factor, LEAST_LOAD), MOST_LOAD)
+        services.append(
+            service.model_copy(update={"max_utilisation": min(load, 1.0), "replayed_capacity": max(load, 1.0)})
         )
-        for service in spec.services
-    )
-    return spec.model_copy(update={"services": services})
+    return spec.model_copy(update={"services": tuple(services)})
 
 
 def _same(search: _Search, plan: ServingPlan) -> Attainment | None:
@@ -116,11 +120,11 @@ def _next(search: _Search, spec: ServingSpec, factor: float) -> float | None:
     """The factor to try next; None when there is nothing to gain."""
     if search.attaining is None:
         lower = factor * STEP
-        return lower if max(s.max_utilisation for s in spec.services) * lower > LEAST_UTILISATION else None
+        return lower if max(s.planned_load for s in spec.services) * lower > LEAST_LOAD else None
     good, plan, _ = search.attaining
     if search.failing is None:
-        most = 1 / min(service.max_utilisation for service in spec.services)
-        return most if good < most * (1 - 1e-9) else None
+        most = MOST_LOAD / min(service.planned_load for service in spec.services)
+        return min(good / STEP, most) if good < most * (1 - 1e-9) else None
     bad, cheaper, _ = search.failing
     saved = abs((plan.objective or 0.0) - (cheaper.objective or 0.0))
     if saved <= CLOSE * abs(plan.objective or 0.0) or bad / good < 1 + CLOSE:
@@ -143,7 +147,7 @@ def _finished(search: _Search, traffic: str) -> ServingPlan:
         detail = f"{meets}, at the cost first planned"
     else:
         how = "trimmed" if (plan.usd_per_hour or 0) < (first.usd_per_hour or 0) else "with more headroom"
-        limits = ", ".join(f"{s.name} {s.max_utilisation:.0%} busy at most" for s in plan.spec.services)
+        limits = ", ".join(f"{s.name} loaded to {s.planned_load:.0%} of predictions" for s in plan.spec.services)
         detail = f"{meets}; {how} from ${first.usd_per_hour:,.2f}/h ({first.slo_attainment:.2%}): {limits}"
     verification = Verification(
         traffic=traffic, target=search.target, slo_attainment=found.share, attained=search.attaining is not None,

@@ -130,7 +130,7 @@ def _capacity(plan: ServingPlan) -> Iterator[Violation]:
         for members in _pools(allocation).values():
             replicas = sum(a.replicas for a in members)
             work = sum(busy[a.unit] for a in members)
-            usable = (replicas - service.spare_replicas) * service.max_utilisation
+            usable = (replicas - service.spare_replicas) * service.planned_load
             if _exceeds(work, max(usable, 0.0)):
                 yield _broken("capacity", f"{members[0].unit}: {work:.6g} busy replicas of {usable:.6g} usable")
             for a in members:

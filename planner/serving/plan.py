@@ -111,9 +111,9 @@ class BindingLimit(Frozen):
 
 
 class Round(Frozen):
-    """One plan that was replayed: its utilisation limits by service, and how much of the traffic met its SLO."""
+    """One plan that was replayed: the load planned for by service, and how much of the traffic met its SLO."""
 
-    max_utilisation: dict[str, float]
+    planned_load: dict[str, float] = Field(description="as a share of what replicas are predicted to carry at the SLO")
     objective: float | None
     usd_per_hour: float | None
     slo_attainment: float

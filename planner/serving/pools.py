@@ -244,7 +244,7 @@ def _service_numbers(
         active_w=np.array([_active_w(pool, names) for pool in pools]),
         spot=np.array([pool.spot for pool in pools]),
         hosts=_hosts(service, pools, offers),
-        max_utilisation=service.max_utilisation,
+        max_utilisation=service.planned_load,
         min_replicas=service.min_replicas,
         spare_replicas=service.spare_replicas,
         max_spot_fraction=service.max_spot_fraction,

@@ -179,6 +179,11 @@ class Service(Frozen):
         default=0, ge=0, le=1000, description="of every unit in use, this many replicas may fail without overload (N+k)"
     )
     max_utilisation: Fraction = Field(default=0.85, description="share of a replica's capacity that is planned for use")
+    replayed_capacity: Annotated[Number, Field(ge=1, le=10)] = Field(
+        default=1.0,
+        description="what replicas carried in a replay of this traffic, as a multiple of the rates predicted "
+        "at the SLO's percentile; set by --verify",
+    )
     max_spot_fraction: Fraction = Field(default=1.0, description="share of requests that may be served on spot")
     allow_roofline: bool = Field(default=False, description="use datasheet estimates where nothing was measured")
     split: Split = Field(
@@ -211,6 +216,11 @@ class Service(Frozen):
         if self.units is not None:
             self._check_units(self.units)
         return self
+
+    @property
+    def planned_load(self) -> float:
+        """How much of a replica's predicted capacity is planned for use."""
+        return self.max_utilisation * self.replayed_capacity
 
     def _check_units(self, units: tuple[RateUnit, ...]) -> None:
         distribution = self.workload.distribution
