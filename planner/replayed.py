@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from planner.errors import InvalidInput
-from planner.service import answer
+from planner.service import answer_from
 from planner.serving import ServingPlan, ServingSpec
 from planner.serving.trace import read_trace
 from planner.simulate import Options, Traffic, simulate
@@ -43,7 +43,7 @@ def answer_replayed(spec: Frozen, engine: Engine, options: SolveOptions, *, trac
     facts, traffic = snapshot(engine), _at_least_as_planned(spec, trace, options.seed)
 
     def make(tuned: ServingSpec) -> ServingPlan:
-        plan = answer("serving", tuned, engine, options)
+        plan = answer_from("serving", tuned, facts, options)
         if not isinstance(plan, ServingPlan):
             raise TypeError("the serving planner makes serving plans")
         return plan

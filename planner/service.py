@@ -10,6 +10,7 @@ from planner.documents import read_document, validated
 from planner.errors import FailedCheck, InvalidInput
 from planner.registry import planner_for
 from planner.types import Check, Frozen, Plan, SolveOptions
+from profiles.types import Facts
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -47,8 +48,12 @@ def answer(kind: str, spec: Frozen, engine: Engine, options: SolveOptions) -> Pl
     """
     from profiles.store import snapshot
 
+    return answer_from(kind, spec, snapshot(engine), options)
+
+
+def answer_from(kind: str, spec: Frozen, facts: Facts, options: SolveOptions) -> Plan:
+    """Solve ``spec`` from ``facts`` and check the answer independently; raises what ``answer`` raises."""
     planner = planner_for(kind)
-    facts = snapshot(engine)
     plan: Plan = planner.solve(spec, facts, options)
     plan = plan.model_copy(update={"check": planner.check(plan, facts)})
     if plan.check is not None and not plan.check.passed:

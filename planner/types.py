@@ -31,6 +31,11 @@ class Violation(Frozen):
     detail: str
 
 
+def broken(constraint: str, detail: str) -> Violation:
+    """A violation, for checks that yield many."""
+    return Violation(constraint=constraint, detail=detail)
+
+
 class Check(Frozen):
     """What the independent check found."""
 

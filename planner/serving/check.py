@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from planner.serving.check_split import split_layouts, split_route
 from planner.serving.plan import HOURS_PER_MONTH, Allocation, Rental, Route, ServingPlan
 from planner.serving.spec import RateUnit, Service
-from planner.types import Check, Violation
+from planner.types import Check, Violation, broken
 from profiles.names import KnownNames
 from profiles.performance import PerformanceModel
 from profiles.rates import sustained
@@ -42,10 +42,6 @@ def check(plan: ServingPlan, facts: Facts) -> Check:
         *_sums(plan, names),
     )
     return Check(passed=not violations, violations=violations)
-
-
-def _broken(constraint: str, detail: str) -> Violation:
-    return Violation(constraint=constraint, detail=detail)
 
 
 def _differs(a: float | None, b: float | None) -> bool:
@@ -77,7 +73,7 @@ def _demand(plan: ServingPlan) -> Iterator[Violation]:
     """Every request size is routed, once in sum, to units that exist."""
     scale = _scale(plan)
     if plan.spec.objective == "goodput" and _differs(plan.requests_per_s, plan.objective):
-        yield _broken("objective", f"serves {plan.requests_per_s} requests/s but claims {plan.objective}")
+        yield broken("objective", f"serves {plan.requests_per_s} requests/s but claims {plan.objective}")
     for service, allocation, routes in _services(plan):
         units = {a.unit for a in allocation}
         served = service.workload.all_buckets() if scale else ()
@@ -87,20 +83,18 @@ def _demand(plan: ServingPlan) -> Iterator[Violation]:
             size = (route.input_tokens, route.output_tokens)
             bucket = expected.get(size)
             if bucket is None or (route.mean_input_tokens, route.mean_output_tokens) != bucket.size:
-                yield _broken("demand", f"{service.name}: routes a size that is not in the workload: {size}")
+                yield broken("demand", f"{service.name}: routes a size that is not in the workload: {size}")
                 continue
             for unit in {route.unit, route.decode_unit or route.unit} - units:
-                yield _broken("demand", f"{service.name}: routes {bucket.label} to {unit}, which does not run")
+                yield broken("demand", f"{service.name}: routes {bucket.label} to {unit}, which does not run")
             if not 0 <= route.fraction <= 1 + _RELATIVE:
-                yield _broken("demand", f"{service.name}: {route.fraction} is not a fraction of {bucket.label}")
+                yield broken("demand", f"{service.name}: {route.fraction} is not a fraction of {bucket.label}")
             if _differs(route.requests_per_s, route.fraction * bucket.requests_per_s * scale):
-                yield _broken("demand", f"{service.name}: {bucket.label}: rate and fraction do not agree")
+                yield broken("demand", f"{service.name}: {bucket.label}: rate and fraction do not agree")
             routed[size] += route.fraction
         for size, bucket in expected.items():
             if _differs(routed[size], 1.0):
-                yield _broken(
-                    "demand", f"{service.name}: {routed[size]:.6g} of {bucket.label} is served, not all of it"
-                )
+                yield broken("demand", f"{service.name}: {routed[size]:.6g} of {bucket.label} is served, not all of it")
 
 
 def _pools(allocation: list[Allocation]) -> dict[object, list[Allocation]]:
@@ -120,9 +114,7 @@ def _capacity(plan: ServingPlan) -> Iterator[Violation]:
         busy: dict[str, float] = defaultdict(float)
         for route in routes:
             if route.requests_per_s_per_replica <= 0:
-                yield _broken(
-                    "capacity", f"{route.unit} cannot serve {route.input_tokens} in {route.output_tokens} out"
-                )
+                yield broken("capacity", f"{route.unit} cannot serve {route.input_tokens} in {route.output_tokens} out")
                 continue
             busy[route.unit] += route.requests_per_s / route.requests_per_s_per_replica
             if route.decode_unit is not None and route.decode_requests_per_s_per_replica:
@@ -132,14 +124,12 @@ def _capacity(plan: ServingPlan) -> Iterator[Violation]:
             work = sum(busy[a.unit] for a in members)
             usable = (replicas - service.spare_replicas) * service.planned_load
             if _exceeds(work, max(usable, 0.0)):
-                yield _broken("capacity", f"{members[0].unit}: {work:.6g} busy replicas of {usable:.6g} usable")
+                yield broken("capacity", f"{members[0].unit}: {work:.6g} busy replicas of {usable:.6g} usable")
             for a in members:
                 if a.replicas < 1:
-                    yield _broken("capacity", f"{a.unit}: {a.replicas} replicas are none")
+                    yield broken("capacity", f"{a.unit}: {a.replicas} replicas are none")
                 elif _differs(a.utilisation, work / replicas):
-                    yield _broken(
-                        "capacity", f"{a.unit}: utilisation is {work / replicas:.6g}, not {a.utilisation:.6g}"
-                    )
+                    yield broken("capacity", f"{a.unit}: utilisation is {work / replicas:.6g}, not {a.utilisation:.6g}")
 
 
 def _profiles(plan: ServingPlan, facts: Facts, names: KnownNames) -> Iterator[Violation]:
@@ -156,7 +146,7 @@ def _profiles(plan: ServingPlan, facts: Facts, names: KnownNames) -> Iterator[Vi
             elif unit.layout is None:
                 yield from _given_rate(service, unit, route)
             elif unit.layout.model != names.model(service.model):
-                yield _broken("model", f"{unit.unit} runs {unit.layout.model}, not {service.model}")
+                yield broken("model", f"{unit.unit} runs {unit.layout.model}, not {service.model}")
             elif unit.role != "unified":
                 yield from split_route(performance, service, unit, by_unit.get(route.decode_unit or ""), route)
             else:
@@ -167,25 +157,25 @@ def _given_rate(service: Service, unit: Allocation, route: Route) -> Iterator[Vi
     given = {u.name: u for u in service.units or ()}.get(unit.instance_type.removeprefix(f"{service.name}/"))
     distribution = service.workload.distribution
     if given is None or distribution is None:
-        yield _broken("unit", f"{unit.unit} is not in the spec")
+        yield broken("unit", f"{unit.unit} is not in the spec")
         return
     i, j = (
         distribution.input_tokens.index(route.input_tokens[0]),
         distribution.output_tokens.index(route.output_tokens[0]),
     )
     if _differs(given.requests_per_s[i][j], route.requests_per_s_per_replica):
-        yield _broken("unit", f"{unit.unit} sustains {given.requests_per_s[i][j]} there by the spec")
+        yield broken("unit", f"{unit.unit} sustains {given.requests_per_s[i][j]} there by the spec")
 
 
 def _profiled_rate(facts: Facts, unit: Allocation, route: Route) -> Iterator[Violation]:
     name = unit.unit.split("/", 1)[1].split(" @ ")[0].removesuffix(" spot")
     profile = next((p for p in facts.rate_profiles if p.name == name), None)
     if profile is None or (profile.gpu, profile.num_gpus) != (unit.gpu, unit.gpus_per_replica):
-        yield _broken("unit", f"{unit.unit} is no rate profile in the store")
+        yield broken("unit", f"{unit.unit} is no rate profile in the store")
     elif _exceeds(
         route.requests_per_s_per_replica, sustained(profile, route.mean_input_tokens, route.mean_output_tokens)
     ):
-        yield _broken(
+        yield broken(
             "capacity", f"{unit.unit} was not measured to sustain {route.requests_per_s_per_replica} requests/s"
         )
 
@@ -194,7 +184,7 @@ def _predicted_rate(
     performance: PerformanceModel, service: Service, unit: Allocation, route: Route
 ) -> Iterator[Violation]:
     if unit.layout is None or route.concurrency is None or route.concurrency <= 0:
-        yield _broken("slo", f"{route.unit}: no concurrency is given")
+        yield broken("slo", f"{route.unit}: no concurrency is given")
         return
     size = (route.mean_input_tokens, route.mean_output_tokens)
     at = performance.predict(unit.layout, *size, route.concurrency, service.slo.percentile, serving=True)
@@ -202,20 +192,20 @@ def _predicted_rate(
     for name in ("ttft_ms", "tpot_ms", "e2e_ms"):
         limit, value = getattr(service.slo, name), float(getattr(at, name))
         if limit is not None and _exceeds(value, limit):
-            yield _broken("slo", f"{where}: {name} is {value:.5g}, over {limit:g}")
+            yield broken("slo", f"{where}: {name} is {value:.5g}, over {limit:g}")
         if _differs(getattr(route, name), value):
-            yield _broken("slo", f"{where}: {name} is {value:.5g}, not {getattr(route, name)}")
+            yield broken("slo", f"{where}: {name} is {value:.5g}, not {getattr(route, name)}")
     if _exceeds(route.requests_per_s_per_replica, float(at.requests_per_s)):
-        yield _broken("capacity", f"{where}: sustains {float(at.requests_per_s):.5g} requests/s, less than planned")
+        yield broken("capacity", f"{where}: sustains {float(at.requests_per_s):.5g} requests/s, less than planned")
     memory = performance.memory(unit.layout)
     if memory is not None and memory.kv_gib <= 0:
         detail = f"{unit.unit}: {memory.weights_gib:.1f} GiB of weights leave no room for a KV cache"
-        yield _broken("memory", detail)
+        yield broken("memory", detail)
     elif memory is not None and _exceeds(max(route.concurrency, 1.0) * size[0], memory.max_tokens):
-        yield _broken("memory", f"{where}: the KV cache holds {memory.max_tokens:,.0f} tokens")
+        yield broken("memory", f"{where}: the KV cache holds {memory.max_tokens:,.0f} tokens")
     watts = float(at.power_w)
     if unit.power_w is not None and math.isfinite(watts) and _exceeds(watts, unit.power_w / unit.replicas):
-        yield _broken("power", f"{where}: draws {watts:.0f} W, more than was counted")
+        yield broken("power", f"{where}: draws {watts:.0f} W, more than was counted")
 
 
 def _replica_rules(plan: ServingPlan) -> Iterator[Violation]:
@@ -223,25 +213,25 @@ def _replica_rules(plan: ServingPlan) -> Iterator[Violation]:
     for service, allocation, routes in _services(plan):
         replicas = sum(a.replicas for a in allocation)
         if replicas < service.min_replicas:
-            yield _broken("min_replicas", f"{service.name}: {replicas} replicas, fewer than {service.min_replicas}")
+            yield broken("min_replicas", f"{service.name}: {replicas} replicas, fewer than {service.min_replicas}")
         market = {a.unit: a.market for a in allocation}
         total = sum(r.requests_per_s for r in routes)
         spot = sum(r.requests_per_s for r in routes if market.get(r.unit) == "spot")
         if total and _exceeds(spot / total, service.max_spot_fraction):
-            yield _broken("max_spot_fraction", f"{service.name}: {spot / total:.4f} of requests are served on spot")
+            yield broken("max_spot_fraction", f"{service.name}: {spot / total:.4f} of requests are served on spot")
         for a in allocation:
             if service.regions and a.region not in service.regions:
-                yield _broken("regions", f"{a.unit} runs outside {', '.join(service.regions)}")
+                yield broken("regions", f"{a.unit} runs outside {', '.join(service.regions)}")
             if a.layout is None:
                 continue
             engine_allowed = not service.engines or a.layout.engine in (*service.engines, "roofline")
             precision_allowed = not service.precisions or a.layout.precision in service.precisions
             if not engine_allowed or not precision_allowed or (service.tp and a.layout.tp not in service.tp):
-                yield _broken("layout", f"{a.unit}: the spec does not allow this precision, engine or TP")
+                yield broken("layout", f"{a.unit}: the spec does not allow this precision, engine or TP")
             if a.layout.engine == "roofline" and not service.allow_roofline:
-                yield _broken("layout", f"{a.unit} rests on a datasheet estimate, which the spec does not allow")
+                yield broken("layout", f"{a.unit} rests on a datasheet estimate, which the spec does not allow")
             if a.layout.num_gpus != a.gpus_per_replica or a.layout.gpu != a.gpu:
-                yield _broken("layout", f"{a.unit}: layout and allocation do not agree on GPUs")
+                yield broken("layout", f"{a.unit}: layout and allocation do not agree on GPUs")
 
 
 def _places(plan: ServingPlan, facts: Facts, names: KnownNames) -> Iterator[Violation]:
@@ -265,17 +255,17 @@ def _places(plan: ServingPlan, facts: Facts, names: KnownNames) -> Iterator[Viol
         instance = instances.get((rental.provider, rental.instance_type))
         price = own.get(key, listed.get(key))
         if instance is None or price is None:
-            yield _broken("offer", f"{place} has no price in the store")
+            yield broken("offer", f"{place} has no price in the store")
             continue
         if (instance.gpu, instance.num_gpus) != (rental.gpu, rental.gpus_per_instance):
-            yield _broken("offer", f"{place} has {instance.num_gpus} × {instance.gpu}")
+            yield broken("offer", f"{place} has {instance.num_gpus} × {instance.gpu}")
         for d in wanted.discounts:
             fields = ((d.provider, rental.provider), (d.region, rental.region), (d.gpu, rental.gpu),
                       (d.instance_type, rental.instance_type), (d.market, rental.market))  # fmt: skip
             if key not in own and all(rule in (None, value) for rule, value in fields):
                 price *= 1 - d.fraction
         if _differs(price, rental.usd_per_instance_hour):
-            yield _broken("price", f"{place} costs {price:g} $/h, not {rental.usd_per_instance_hour:g}")
+            yield broken("price", f"{place} costs {price:g} $/h, not {rental.usd_per_instance_hour:g}")
         filters = (
             (wanted.providers, rental.provider),
             (wanted.regions, rental.region),
@@ -284,16 +274,16 @@ def _places(plan: ServingPlan, facts: Facts, names: KnownNames) -> Iterator[Viol
             (wanted.markets, rental.market),
         )
         if any(allowed and value not in allowed for allowed, value in filters):
-            yield _broken("offer", f"{place} is not among the offers that the spec allows")
+            yield broken("offer", f"{place} is not among the offers that the spec allows")
 
 
 def _given_place(unit: RateUnit | None, rental: Rental, place: str) -> Iterator[Violation]:
     if unit is None or (unit.gpu, unit.gpus_per_replica) != (rental.gpu, rental.gpus_per_instance):
-        yield _broken("offer", f"{place} is not a unit of the spec")
+        yield broken("offer", f"{place} is not a unit of the spec")
     elif _differs(unit.usd_per_hour, rental.usd_per_instance_hour):
-        yield _broken("price", f"{place} costs {unit.usd_per_hour:g} $/h, not {rental.usd_per_instance_hour:g}")
+        yield broken("price", f"{place} costs {unit.usd_per_hour:g} $/h, not {rental.usd_per_instance_hour:g}")
     elif unit.max_replicas is not None and rental.instances > unit.max_replicas:
-        yield _broken("max_replicas", f"{place}: {rental.instances} rented, at most {unit.max_replicas} are there")
+        yield broken("max_replicas", f"{place}: {rental.instances} rented, at most {unit.max_replicas} are there")
 
 
 def _packing(plan: ServingPlan) -> Iterator[Violation]:
@@ -305,15 +295,15 @@ def _packing(plan: ServingPlan) -> Iterator[Violation]:
     for place in rented.keys() | hosted.keys():
         rental, replicas = rented.get(place), hosted.get(place, Counter())
         if rental is None:
-            yield _broken("packing", f"replicas run on {'/'.join(place)}, which is not rented")
+            yield broken("packing", f"replicas run on {'/'.join(place)}, which is not rented")
             continue
         used = sum(size * count for size, count in replicas.items())
         if used != rental.gpus_used:
-            yield _broken("packing", f"{'/'.join(place)}: {used} GPUs are used, not {rental.gpus_used}")
+            yield broken("packing", f"{'/'.join(place)}: {used} GPUs are used, not {rental.gpus_used}")
         free = Counter({rental.gpus_per_instance: rental.instances})
         for size, count in sorted(replicas.items(), reverse=True):
             if not _place(free, size, count, rental.gpus_per_instance):
-                yield _broken("packing", f"{'/'.join(place)}: a replica of {size} GPUs finds no room")
+                yield broken("packing", f"{'/'.join(place)}: a replica of {size} GPUs finds no room")
                 break
 
 
@@ -349,32 +339,32 @@ def _limits(plan: ServingPlan) -> Iterator[Violation]:
         ]  # fmt: skip
         instances, gpus = sum(r.instances for r in matched), sum(r.instances * r.gpus_per_instance for r in matched)
         if rule.max_instances is not None and instances > rule.max_instances:
-            yield _broken(f"limits.availability[{i}]", f"{instances} instances, {rule.max_instances} allowed")
+            yield broken(f"limits.availability[{i}]", f"{instances} instances, {rule.max_instances} allowed")
         if rule.max_gpus is not None and gpus > rule.max_gpus:
-            yield _broken(f"limits.availability[{i}]", f"{gpus} GPUs, {rule.max_gpus} allowed")
+            yield broken(f"limits.availability[{i}]", f"{gpus} GPUs, {rule.max_gpus} allowed")
     spent = sum(r.instances * r.usd_per_instance_hour for r in plan.rentals)
     if limits.budget_usd_per_hour is not None and _exceeds(spent, limits.budget_usd_per_hour):
-        yield _broken("limits.budget_usd_per_hour", f"{spent:.4f} $/h, {limits.budget_usd_per_hour:g} allowed")
+        yield broken("limits.budget_usd_per_hour", f"{spent:.4f} $/h, {limits.budget_usd_per_hour:g} allowed")
     if limits.power_w is not None and (plan.power_w is None or _exceeds(plan.power_w, limits.power_w)):
-        yield _broken("limits.power_w", f"{plan.power_w} W, {limits.power_w:g} allowed")
+        yield broken("limits.power_w", f"{plan.power_w} W, {limits.power_w:g} allowed")
     types = {r.gpu for r in plan.rentals if r.instances}
     if limits.max_gpu_types is not None and len(types) > limits.max_gpu_types:
-        yield _broken("limits.max_gpu_types", f"{len(types)} GPU types, {limits.max_gpu_types} allowed")
+        yield broken("limits.max_gpu_types", f"{len(types)} GPU types, {limits.max_gpu_types} allowed")
 
 
 def _sums(plan: ServingPlan, names: KnownNames) -> Iterator[Violation]:
     """The arithmetic of money, power, bound and gap."""
     usd = sum(r.instances * r.usd_per_instance_hour for r in plan.rentals)
     if any(_differs(r.usd_per_hour, r.instances * r.usd_per_instance_hour) for r in plan.rentals):
-        yield _broken("cost", "a rental's cost is not its price times its instances")
+        yield broken("cost", "a rental's cost is not its price times its instances")
     if _differs(plan.usd_per_hour, usd) or _differs(sum(a.usd_per_hour for a in plan.allocation), usd):
-        yield _broken("cost", f"rentals cost {usd:.6f} $/h; the plan says {plan.usd_per_hour}")
+        yield broken("cost", f"rentals cost {usd:.6f} $/h; the plan says {plan.usd_per_hour}")
     if _differs(plan.usd_per_month, usd * HOURS_PER_MONTH):
-        yield _broken("cost", f"a month costs {usd * HOURS_PER_MONTH:.2f} $, not {plan.usd_per_month}")
+        yield broken("cost", f"a month costs {usd * HOURS_PER_MONTH:.2f} $, not {plan.usd_per_month}")
     if plan.usd_per_million_tokens is not None:
         tokens = sum(r.requests_per_s * (r.mean_input_tokens + r.mean_output_tokens) for r in plan.routing)
         if tokens and _differs(plan.usd_per_million_tokens, usd / (tokens * 3600 / 1e6)):
-            yield _broken("cost", f"a million tokens cost {usd / (tokens * 3600 / 1e6):.6f} $")
+            yield broken("cost", f"a million tokens cost {usd / (tokens * 3600 / 1e6):.6f} $")
     if plan.power_w is not None:
         idle = sum(
             (names.gpu_type(r.gpu).idle_w + plan.spec.host_w_per_gpu)
@@ -383,12 +373,12 @@ def _sums(plan: ServingPlan, names: KnownNames) -> Iterator[Violation]:
         )
         watts = idle + sum(a.power_w or 0.0 for a in plan.allocation)
         if _differs(plan.power_w, watts):
-            yield _broken("power", f"replicas and idle GPUs draw {watts:.1f} W, not {plan.power_w:.1f}")
+            yield broken("power", f"replicas and idle GPUs draw {watts:.1f} W, not {plan.power_w:.1f}")
     expected = {"cost": usd, "power": plan.power_w, "goodput": plan.requests_per_s}.get(plan.spec.objective)
     if plan.spec.objective == "carbon":
         expected = None if plan.kg_co2_per_hour is None else plan.kg_co2_per_hour * 1000
     if _differs(plan.objective, expected):
-        yield _broken("objective", f"is {expected}, not {plan.objective}")
+        yield broken("objective", f"is {expected}, not {plan.objective}")
     yield from _proof(plan)
 
 
@@ -397,7 +387,7 @@ def _proof(plan: ServingPlan) -> Iterator[Violation]:
         return
     ahead = plan.bound - plan.objective if plan.spec.objective == "goodput" else plan.objective - plan.bound
     if ahead < -1e-6 * max(abs(plan.objective), 1.0):
-        yield _broken("bound", f"the objective {plan.objective} is better than its bound {plan.bound}")
+        yield broken("bound", f"the objective {plan.objective} is better than its bound {plan.bound}")
     gap = abs(ahead) / max(abs(plan.objective), 1e-9) if abs(ahead) > 1e-9 else 0.0
     if plan.gap is None or abs(plan.gap - gap) > 1e-6:
-        yield _broken("gap", f"is {gap:.3g}, not {plan.gap}")
+        yield broken("gap", f"is {gap:.3g}, not {plan.gap}")

@@ -9,7 +9,7 @@ import numpy as np
 
 from planner.serving.plan import Allocation, Route, ServingPlan
 from planner.serving.spec import Service
-from planner.types import Violation
+from planner.types import Violation, broken
 from profiles.performance import (
     Iteration,
     PerformanceModel,
@@ -31,7 +31,7 @@ def split_layouts(plan: ServingPlan) -> Iterator[Violation]:
         forbidden = {"never": a.role != "unified", "always": a.role == "unified", "allowed": False}
         asked = wanted.get(a.service, "never")
         if forbidden[asked]:
-            yield _broken("split", f"{a.unit} is {a.role}; the spec says split: {asked}")
+            yield broken("split", f"{a.unit} is {a.role}; the spec says split: {asked}")
 
 
 def split_route(
@@ -40,20 +40,20 @@ def split_route(
     """Latencies, rates, link, memory and power of one split route."""
     where = f"{route.unit} → {route.decode_unit}"
     if decoder is None or reader.layout is None or decoder.layout is None or route.concurrency is None:
-        yield _broken("split", f"{where}: no unit decodes what is read there")
+        yield broken("split", f"{where}: no unit decodes what is read there")
         return
     if (reader.role, decoder.role) != ("prefill", "decode"):
-        yield _broken("split", f"{where}: a {reader.role} unit hands over to a {decoder.role} unit")
+        yield broken("split", f"{where}: a {reader.role} unit hands over to a {decoder.role} unit")
     prompt, tokens = performance.iteration(reader.layout), performance.iteration(decoder.layout)
     together = ("provider", "region", "market", "engine")
     same_place = all(getattr(reader, name) == getattr(decoder, name) for name in together)
     if not same_place or not math.isclose(prompt.kv_bytes_per_token, tokens.kv_bytes_per_token):
-        yield _broken("split", f"{where}: KV caches cannot move between these units")
+        yield broken("split", f"{where}: KV caches cannot move between these units")
     yield from _latencies(service, prompt, tokens, route, where)
     yield from _rates(service, tokens, route, where)
     for unit, watts in ((reader, prompt.prompt_w), (decoder, _watts(tokens.decode_w, route.concurrency))):
         if unit.power_w is not None and watts > unit.power_w / unit.replicas * (1 + _RELATIVE):
-            yield _broken("power", f"{unit.unit}: draws {watts:.0f} W, more than was counted")
+            yield broken("power", f"{unit.unit}: draws {watts:.0f} W, more than was counted")
 
 
 def _latencies(service: Service, prompt: Iteration, tokens: Iteration, route: Route, where: str) -> Iterator[Violation]:
@@ -71,21 +71,21 @@ def _latencies(service: Service, prompt: Iteration, tokens: Iteration, route: Ro
         planned, limit = getattr(route, name), getattr(slo, name, None)
         counts = name != "tpot_ms" or route.mean_output_tokens > 1
         if limit is not None and counts and value > limit * (1 + _RELATIVE):
-            yield _broken("slo", f"{where}: {name} is {value:.5g}, over {limit:g}")
+            yield broken("slo", f"{where}: {name} is {value:.5g}, over {limit:g}")
         if planned is None or not math.isclose(planned, value, rel_tol=_RELATIVE, abs_tol=1e-6):
-            yield _broken("slo", f"{where}: {name} is {value:.5g}, not {planned}")
+            yield broken("slo", f"{where}: {name} is {value:.5g}, not {planned}")
 
 
 def _rates(service: Service, tokens: Iteration, route: Route, where: str) -> Iterator[Violation]:
     size, running = _size(service, route), np.array([route.concurrency])
     if route.requests_per_s_per_replica * _transfer_ms(service, tokens, route) > 1e3 * (1 + _RELATIVE):
         detail = f"{where}: {route.requests_per_s_per_replica:.5g} KV caches a second do not fit the link"
-        yield _broken("kv_link_gb_per_s", detail)
+        yield broken("kv_link_gb_per_s", detail)
     most = float(decoded_requests_per_s(tokens, size, running)[0])
     if not 0 < (route.decode_requests_per_s_per_replica or 0.0) <= most * (1 + _RELATIVE):
-        yield _broken("capacity", f"{where}: decodes {most:.5g} requests/s, not what was planned")
+        yield broken("capacity", f"{where}: decodes {most:.5g} requests/s, not what was planned")
     if float(running[0]) > max(float(most_concurrent(tokens, size)[0]), 1.0) * (1 + _RELATIVE):
-        yield _broken("memory", f"{where}: {running[0]:.4g} KV caches do not fit a replica")
+        yield broken("memory", f"{where}: {running[0]:.4g} KV caches do not fit a replica")
 
 
 def _transfer_ms(service: Service, tokens: Iteration, route: Route) -> float:
@@ -95,10 +95,6 @@ def _transfer_ms(service: Service, tokens: Iteration, route: Route) -> float:
 
 def _size(service: Service, route: Route) -> Sizes:
     return Sizes(np.array([route.mean_input_tokens]), np.array([route.mean_output_tokens]), service.kv_link_gb_per_s)
-
-
-def _broken(constraint: str, detail: str) -> Violation:
-    return Violation(constraint=constraint, detail=detail)
 
 
 def _watts(by_running: np.ndarray, running: float) -> float:

@@ -78,11 +78,6 @@ class ServiceNumbers:
         return np.asarray(self.hosts.any(axis=1), dtype=bool)
 
     @property
-    def reachable(self) -> Floats:
-        """[P, B] capacity, 0 for pools that may run nowhere."""
-        return self.capacity * self.hosted[:, None]
-
-    @property
     def load(self) -> Floats:
         """[P, B] replicas that bucket b would keep busy on pool p alone; inf where it cannot be served."""
         with np.errstate(divide="ignore", invalid="ignore"):

@@ -9,11 +9,11 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
+from planner.serving.plan import Role
 from planner.serving.spec import Range
 from planner.types import Frozen
 from profiles.performance import Iteration
 
-Role = Literal["unified", "prefill", "decode"]
 RoutingRule = Literal["fractions", "shortest-queue"]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 MOST = 2**31 - 1

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from planner.simulate.cluster import Role
+from planner.serving.plan import Role
 from planner.types import Frozen
 
 
