@@ -16,7 +16,7 @@ import numpy as np
 
 from planner.documents import read_document
 from planner.errors import InvalidInput
-from planner.experts.packed import MOST_BYTES, whole_numbers
+from planner.packed import MOST_BYTES, whole_numbers
 from planner.program import Ints
 
 MOST_EXPERTS_PER_TOKEN = 16

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import Field, field_validator, model_validator
 
-from planner.experts.packed import PackedArray, whole_numbers
+from planner.packed import PackedArray, whole_numbers
 from planner.program import Ints
 from planner.types import Frozen
 from profiles.types import Count, Name

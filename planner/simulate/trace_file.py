@@ -1,6 +1,6 @@
 """Traffic of a trace file: streamed, repeated, multiplied.
 
-Read like the planner reads traces (``planner.serving.trace``): the same columns and times, empty prompts and answers
+Read like the planner reads traces (``planner.trace_file``): the same columns and times, empty prompts and answers
 count as one token, and a row that cannot be meant is named by its line.
 """
 
@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from planner.errors import InvalidInput
-from planner.serving.trace import read_rows
 from planner.simulate.state import Floats
 from planner.simulate.traffic import CHUNK, Chunk, Sizes, Traffic
+from planner.trace_file import read_rows
 
 SPREAD_S = 10.0
 """Over so many seconds the copies of a request are spread when traffic is multiplied."""

@@ -10,8 +10,8 @@ from numpy.typing import ArrayLike
 
 from planner.errors import InvalidInput
 from planner.serving.spec import Service
-from planner.serving.trace import MOST_TOKENS
 from planner.simulate.state import Floats, Ints
+from planner.trace_file import MOST_TOKENS
 
 CHUNK = 1 << 16
 """Requests at a time."""

@@ -10,7 +10,7 @@ import pytest
 from planner.documents import validated
 from planner.errors import InvalidInput
 from planner.experts import ExpertsSpec
-from planner.experts.packed import PackedArray, whole_numbers
+from planner.packed import PackedArray, whole_numbers
 
 COUNTS = [[5, 3, 2, 1, 4, 4, 1, 9], [1, 1, 1, 1, 2, 2, 2, 0]]
 GOOD = {"topology": {"gpus": 4, "slots_per_gpu": 2}, "workloads": [{"name": "chat", "counts": COUNTS}]}

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from planner import trace_file as trace
 from planner.errors import InvalidInput
-from planner.serving import trace
 from planner.serving.spec import Workload
 from planner.serving.trace import read_trace
 

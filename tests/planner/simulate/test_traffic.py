@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from planner import trace_file as rows_of_file
 from planner.errors import InvalidInput
-from planner.serving import trace
 from planner.serving.spec import Bucket, Service, Workload
 from planner.simulate import Chunk, Sizes, Traffic, from_arrays, generated, sizes_of_trace, trace_file, traffic_of_trace
 from planner.simulate.traffic import CHUNK
@@ -63,7 +63,7 @@ def test_rows_out_of_order_are_sorted_while_reading(file: Path, rows: int, monke
     mixed = file.with_name("mixed.csv")
     mixed.write_text("\n".join([lines[0], *shuffled]) + "\n")
     expected = whole(traffic_of_trace(file))
-    monkeypatch.setattr(trace, "ROWS_AT_ONCE", rows)
+    monkeypatch.setattr(rows_of_file, "ROWS_AT_ONCE", rows)
     monkeypatch.setattr(trace_file, "_KEPT_ROWS", 50)
     found = whole(traffic_of_trace(mixed))
     for name in ("arrival_s", "input_tokens", "output_tokens"):
@@ -73,7 +73,7 @@ def test_rows_out_of_order_are_sorted_while_reading(file: Path, rows: int, monke
 def test_rows_too_far_out_of_order_are_refused(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lines = file.read_text().splitlines()
     file.write_text("\n".join([lines[0], *lines[500:], *lines[1:500]]) + "\n")
-    monkeypatch.setattr(trace, "ROWS_AT_ONCE", 100)
+    monkeypatch.setattr(rows_of_file, "ROWS_AT_ONCE", 100)
     monkeypatch.setattr(trace_file, "_KEPT_ROWS", 50)
     with pytest.raises(InvalidInput, match="sort it by time"):
         whole(traffic_of_trace(file))
