@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from planner.clock import Clock
 from planner.experts.balance import balance
-from planner.experts.clock import Clock
 from planner.experts.measure import balancedness, by_node, hops
 from planner.experts.near import place_near
 from planner.experts.placement import even_share

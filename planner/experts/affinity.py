@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from planner.experts.clock import Clock
+from planner.clock import Clock
 from planner.program import Bools, Floats, Ints
 
 WITHIN_NODE = 0.01

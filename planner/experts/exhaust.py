@@ -14,7 +14,7 @@ import math
 
 import numpy as np
 
-from planner.experts.clock import Clock
+from planner.clock import Clock
 from planner.program import Bools, Floats, Ints
 
 MOST_PAIRS = 8_000_000

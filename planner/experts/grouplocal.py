@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from planner.experts.clock import Clock
+from planner.clock import Clock
 from planner.experts.copies import water_fill
 from planner.experts.dispatch import even_cap
 from planner.experts.eplb import packed_in_order

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from planner.clock import Clock
 from planner.experts.affinity import Items, swap_under_cap, sweep_assignments
 from planner.experts.balance import Balanced, balance
 from planner.experts.chain import best_chain, is_small, partitions
-from planner.experts.clock import Clock
 from planner.experts.copies import listed, water_fill
 from planner.experts.packing import pack
 from planner.experts.placement import held_of

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from planner.clock import Clock
 from planner.experts import exhaust, model
 from planner.experts.advice import LOAD_EXCESSES
 from planner.experts.balance import Balanced, balance
-from planner.experts.clock import Clock
 from planner.experts.eplb import default_placement
 from planner.experts.grouplocal import place_group_local
 from planner.experts.holdout import cross_validate, is_thin

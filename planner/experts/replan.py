@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from planner.experts.clock import Clock
+from planner.clock import Clock
 from planner.experts.search import Layer, improve
 from planner.program import Floats, Ints
 

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from planner.clock import Clock
 from planner.experts.balance import balance
-from planner.experts.clock import Clock
 from planner.experts.copies import counted
 from planner.program import Bools, Floats, Ints
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from planner.clock import Clock
 from planner.experts.advice import hops_curve, redundancy_curve, statements
-from planner.experts.clock import Clock
 from planner.experts.dispatch import best_dispatch, best_dispatch_near_home
 from planner.experts.eplb import default_placement, greedy_global, greedy_hierarchical
 from planner.experts.grouplocal import away_from

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from planner.clock import Clock
 from planner.experts.balance import balance, scaled
-from planner.experts.clock import Clock
 from planner.experts.dispatch import best_dispatch
 from planner.experts.eplb import greedy_global
 from planner.experts.grouplocal import away_from, place_group_local

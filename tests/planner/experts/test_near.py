@@ -7,8 +7,8 @@ import itertools
 import numpy as np
 import pytest
 
+from planner.clock import Clock
 from planner.experts.chain import best_chain, num_partitions, partitions
-from planner.experts.clock import Clock
 from planner.experts.measure import gpu_loads, hops, measure
 from planner.experts.near import place_near
 from planner.experts.placement import even_share, held_of
