@@ -36,6 +36,12 @@ KINDS = {
     "rate-profiles": ("rate_profiles", ("name", "model", "gpu", "usd_per_hour", "slo")),
     "gemms": ("gemms", ("gpu", "precision", "m", "n", "k", "time_us", "tflops", "mean_power_w")),
     "bandwidths": ("bandwidths", ("gpu", "access", "num_bytes", "time_us", "gb_per_s", "mean_power_w")),
+    "training-measurements": ("training_measurements", (
+        "model", "gpu", "num_gpus", "framework", "tp", "pp", "dp", "micro_batch", "global_batch", "sequence_length",
+        "recompute", "measured_step_ms",
+    )),
+    "collectives": ("collectives", ("gpu", "operation", "num_gpus", "num_nodes", "num_bytes", "time_us",
+                                    "bus_bandwidth_gb_per_s")),
 }  # fmt: skip
 """What can be listed: the field of Facts, and the columns shown."""
 
@@ -143,6 +149,7 @@ def import_file(
     provider: Annotated[str | None, typer.Option(help="cloud, for price lists")] = None,
     input_tokens: Annotated[str | None, typer.Option(help="upper bounds of input ranges, e.g. 128,512,2048")] = None,
     output_tokens: Annotated[str | None, typer.Option(help="upper bounds of output ranges")] = None,
+    operation: Annotated[str | None, typer.Option(help="collective that nccl-tests ran, e.g. all_gather")] = None,
     num_parameters: Annotated[float | None, typer.Option()] = None,
     num_active_parameters: Annotated[float | None, typer.Option()] = None,
     source: Annotated[str | None, typer.Option(help="where the file is from")] = None,
@@ -162,7 +169,7 @@ def import_file(
         "model": model, "gpu": gpu, "tp": tp, "pp": pp, "dp": dp, "ep": ep, "precision": precision, "engine": engine,
         "engine_version": engine_version, "provider": provider, "input_tokens": input_tokens,
         "output_tokens": output_tokens, "num_parameters": num_parameters,
-        "num_active_parameters": num_active_parameters, "source": source, "as_of": as_of,
+        "num_active_parameters": num_active_parameters, "operation": operation, "source": source, "as_of": as_of,
     }  # fmt: skip
     with command.working(f"reading {file.name}"):
         ingested = read(format_name, file, KnownNames.of(store.snapshot(connection)), **options)
@@ -230,7 +237,7 @@ def _wanted_model(model: str | None, facts: Facts, names: KnownNames) -> str | N
         return None
     name = names.model(model)
     known = {card.name for card in facts.models}
-    for measured in (facts.measurements, facts.layer_measurements, facts.rate_profiles):
+    for measured in (facts.measurements, facts.layer_measurements, facts.rate_profiles, facts.training_measurements):
         known |= {fact.model for fact in measured if fact.model is not None}
     if name not in known:
         raise UnknownName("model", model, known, field="--model", fix="see `gpuplan profiles list models`")

@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 from profiles.errors import GpuplanError, InvalidInput, StoreError
 
 DEFAULT_URL = "sqlite:///gpuplan.db"
-SCHEMA_REVISION = "0002"
+SCHEMA_REVISION = "0003"
 """The newest migration. Written here so that opening a store need not import alembic; a test keeps the two equal."""
 
 _DRIVERS = {"sqlite": "sqlite", "postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg"}

@@ -19,6 +19,7 @@ from profiles.errors import InvalidInput, StoreError, UnknownName
 from profiles.tables import (
     BandwidthMeasurementRow,
     Base,
+    CollectiveMeasurementRow,
     GemmMeasurementRow,
     GpuTypeRow,
     GridIntensityRow,
@@ -28,10 +29,12 @@ from profiles.tables import (
     ModelCardRow,
     PriceRow,
     RateProfileRow,
+    TrainingMeasurementRow,
 )
 from profiles.types import (
     BandwidthMeasurement,
     Batch,
+    CollectiveMeasurement,
     Fact,
     Facts,
     GemmMeasurement,
@@ -39,17 +42,28 @@ from profiles.types import (
     GridIntensity,
     InstanceType,
     LayerMeasurement,
+    MeasuredFact,
     Measurement,
     ModelCard,
     Price,
     RateProfile,
+    TrainingMeasurement,
     content_digest,
 )
 
 F = TypeVar("F", bound=Fact)
 Row = dict[str, Any]
 Key = tuple[Any, ...]
-_OnGpu = InstanceType | Measurement | LayerMeasurement | RateProfile | GemmMeasurement | BandwidthMeasurement
+_OnGpu = (
+    InstanceType
+    | Measurement
+    | LayerMeasurement
+    | RateProfile
+    | GemmMeasurement
+    | BandwidthMeasurement
+    | TrainingMeasurement
+    | CollectiveMeasurement
+)
 
 _CHUNK = 500
 """Keys per look-up: with five columns each, far below the parameters that either database takes at once."""
@@ -82,6 +96,8 @@ class Changes:
     rate_profiles: Change = Change()
     gemms: Change = Change()
     bandwidths: Change = Change()
+    training_measurements: Change = Change()
+    collectives: Change = Change()
 
     def __str__(self) -> str:
         changes = ((field.name.replace("_", " "), getattr(self, field.name)) for field in dataclasses.fields(self))
@@ -132,6 +148,15 @@ _KINDS: tuple[_Kind[Any], ...] = (
     _kind(
         "bandwidths", BandwidthMeasurement, BandwidthMeasurementRow,
         "gpu", "access", "num_bytes", "digest",
+    ),
+    _kind(
+        "training_measurements", TrainingMeasurement, TrainingMeasurementRow,
+        "model", "gpu", "num_gpus", "framework", "global_batch", "sequence_length", "tp", "pp", "dp", "micro_batch",
+        "digest",
+    ),
+    _kind(
+        "collectives", CollectiveMeasurement, CollectiveMeasurementRow,
+        "gpu", "operation", "num_gpus", "num_nodes", "num_bytes", "digest",
     ),
 )  # fmt: skip
 """Whoever is referred to comes before who refers, so that this is also the order of writing."""
@@ -222,6 +247,8 @@ def _require_known_gpus(session: Session, batch: Batch) -> None:
         "rate_profiles": batch.rate_profiles,
         "gemms": batch.gemms,
         "bandwidths": batch.bandwidths,
+        "training_measurements": batch.training_measurements,
+        "collectives": batch.collectives,
     }
     for field, facts in referring.items():
         for index, fact in enumerate(facts):
@@ -264,7 +291,7 @@ def _write(session: Session, kind: _Kind[F], facts: Iterable[F]) -> Change:
 
 def _row(fact: Fact) -> Row:
     row = fact.model_dump()
-    if isinstance(fact, Measurement | LayerMeasurement | GemmMeasurement | BandwidthMeasurement):
+    if isinstance(fact, MeasuredFact | LayerMeasurement):
         row["digest"] = fact.digest
     return row
 

@@ -287,6 +287,72 @@ class BandwidthMeasurementRow(MeasuredRow, Base):
     __table_args__ = (positive("num_bytes", "time_us", "mean_power_w"),)
 
 
+class TrainingMeasurementRow(MeasuredRow, Base):
+    """A ``TrainingMeasurement``. ``model`` refers to no table: a row may carry the shape of its model."""
+
+    __tablename__ = "training_measurements"
+
+    digest: Mapped[str] = mapped_column(primary_key=True)
+    model: Mapped[str]
+    gpu: Mapped[str] = mapped_column(ForeignKey("gpu_types.name"))
+    num_gpus: Mapped[int]
+    gpus_per_node: Mapped[int]
+    framework: Mapped[str]
+    framework_version: Mapped[str]
+    network_gb_per_s: Mapped[float | None]
+    tp: Mapped[int]
+    pp: Mapped[int]
+    dp: Mapped[int]
+    cp: Mapped[int]
+    ep: Mapped[int]
+    virtual_stages: Mapped[int]
+    micro_batch: Mapped[int]
+    global_batch: Mapped[int]
+    sequence_length: Mapped[int]
+    precision: Mapped[str]
+    recompute: Mapped[str]
+    zero: Mapped[int]
+    shard: Mapped[int | None]
+    sequence_parallel: Mapped[bool]
+    cpu_offload: Mapped[str]
+    num_layers: Mapped[int | None]
+    hidden_size: Mapped[int | None]
+    num_attention_heads: Mapped[int | None]
+    num_kv_heads: Mapped[int | None]
+    intermediate_size: Mapped[int | None]
+    vocab_size: Mapped[int | None]
+    gated_mlp: Mapped[bool]
+    tied_embeddings: Mapped[bool]
+    step_ms: Mapped[float | None]
+    tokens_per_s_per_gpu: Mapped[float | None]
+
+    __table_args__ = (
+        positive(
+            "num_gpus", "gpus_per_node", "network_gb_per_s", "tp", "pp", "dp", "cp", "ep", "virtual_stages",
+            "micro_batch", "global_batch", "sequence_length", "shard", "num_layers", "hidden_size",
+            "num_attention_heads", "num_kv_heads", "intermediate_size", "vocab_size", "step_ms", "tokens_per_s_per_gpu",
+        ),
+        not_negative("zero"),
+        Index(None, "model", "gpu"),
+    )  # fmt: skip
+
+
+class CollectiveMeasurementRow(MeasuredRow, Base):
+    """A ``CollectiveMeasurement``."""
+
+    __tablename__ = "collective_measurements"
+
+    digest: Mapped[str] = mapped_column(primary_key=True)
+    gpu: Mapped[str] = mapped_column(ForeignKey("gpu_types.name"))
+    operation: Mapped[str]
+    num_gpus: Mapped[int]
+    num_nodes: Mapped[int]
+    num_bytes: Mapped[int]
+    time_us: Mapped[float]
+
+    __table_args__ = (positive("num_gpus", "num_nodes", "num_bytes", "time_us"),)
+
+
 class RateProfileRow(Sourced, Base):
     """A ``RateProfile``."""
 

@@ -14,6 +14,7 @@ from typing import TypeVar
 from profiles.types import (
     BandwidthMeasurement,
     Batch,
+    CollectiveMeasurement,
     Fact,
     GemmMeasurement,
     GpuType,
@@ -23,6 +24,7 @@ from profiles.types import (
     Measurement,
     ModelCard,
     Price,
+    TrainingMeasurement,
 )
 
 AnyFact = TypeVar("AnyFact", bound=Fact)
@@ -41,6 +43,8 @@ def load() -> Batch:
         layer_measurements=_read("layer_measurements.csv", LayerMeasurement),
         gemms=_read("gemms.csv", GemmMeasurement),
         bandwidths=_read("bandwidths.csv", BandwidthMeasurement),
+        training_measurements=_read("training.csv", TrainingMeasurement),
+        collectives=_read("collectives.csv", CollectiveMeasurement),
     )
 
 

@@ -6,9 +6,10 @@ of a table and says what is wrong with each. ``gpuplan`` is our own format, and 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from pydantic import ValidationError
 
@@ -16,6 +17,7 @@ from profiles.errors import InvalidInput, UnknownName
 from profiles.ingest import (
     aibrix,
     aiperf,
+    fsdp_throughput,
     gpuplan,
     gpuplan_journal,
     guidellm,
@@ -24,8 +26,11 @@ from profiles.ingest import (
     inference_latency,
     inference_power,
     melange,
+    nccl_allreduce,
+    nccl_tests,
     skypilot_catalogue,
     splitwise,
+    training_iterations,
     vllm_bench,
 )
 from profiles.ingest.format import Format, Ingested, Options, flag
@@ -33,9 +38,11 @@ from profiles.ingest.gpuplan import write
 from profiles.ingest.problems import first_problem
 from profiles.ingest.table import Row, Skip, WrongHeader, each_row
 from profiles.names import KnownNames
-from profiles.types import Measurement
+from profiles.types import Measurement, TrainingMeasurement
 
-__all__ = ["FORMATS", "Format", "Ingested", "Row", "flag", "read", "survey", "write"]
+__all__ = ["FORMATS", "Format", "Ingested", "Row", "flag", "read", "survey", "survey_training", "write"]
+
+Measured = TypeVar("Measured", Measurement, TrainingMeasurement)
 
 FORMATS: dict[str, Format] = {
     module.FORMAT.name: module.FORMAT
@@ -53,6 +60,10 @@ FORMATS: dict[str, Format] = {
         aibrix,
         hf_config,
         skypilot_catalogue,
+        training_iterations,
+        fsdp_throughput,
+        nccl_allreduce,
+        nccl_tests,
     )
 }
 """Every format by its name on the command line."""
@@ -81,11 +92,27 @@ def survey(format_name: str, path: Path, known: KnownNames) -> list[tuple[Row, M
     whole is unusable: missing, empty, not a table, without the columns of the format or without rows.
     """
     chosen = FORMATS[format_name]
-    parse = chosen.parse
-    if parse is None:
+    if chosen.parse is None:
         raise ValueError(f"{format_name} files cannot be surveyed row by row")
+    return _survey(chosen, chosen.parse, path, known)
+
+
+def survey_training(path: Path, known: KnownNames) -> list[tuple[Row, TrainingMeasurement | InvalidInput]]:
+    """As ``survey``, for a file of training steps in whichever format its columns are."""
+    iterations, throughput = training_iterations.FORMAT, fsdp_throughput.FORMAT
+    try:
+        return _survey(iterations, training_iterations.parse, path, known)
+    except WrongHeader as error:
+        if not {*throughput.columns} <= {*error.header}:
+            raise
+        return _survey(throughput, fsdp_throughput.parse, path, known)
+
+
+def _survey(
+    chosen: Format, parse: Callable[[Row, KnownNames, Options], Measured], path: Path, known: KnownNames
+) -> list[tuple[Row, Measured | InvalidInput]]:
     _check_suffix(chosen, path)
-    found: list[tuple[Row, Measurement | InvalidInput]] = []
+    found: list[tuple[Row, Measured | InvalidInput]] = []
     with _guessing_format():
         for row, told in each_row(
             path, chosen.columns, lambda row: parse(row, known, Options()), reference=chosen.name

@@ -6,13 +6,14 @@ import datetime as dt
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from profiles.errors import InvalidInput
 from profiles.ingest.table import Row
 from profiles.names import KnownNames
-from profiles.types import AnyPrecision, Batch, Count, Measurement, Name, Positive
+from profiles.types import AnyPrecision, Batch, Collective, Count, Measurement, Name, Positive
 
 PROVENANCE = ("source", "as_of")
 """Options that every format takes, to say where a file is from when the format's default is wrong."""
@@ -42,6 +43,7 @@ class Options(BaseModel):
     output_tokens: str | None = None
     num_parameters: Positive | None = None
     num_active_parameters: Positive | None = None
+    operation: Collective | None = None
 
     def required(self, name: str, why: str) -> str:
         """The text option ``name``; ``InvalidInput`` naming its flag when it was not given, because ``why``."""
@@ -57,6 +59,7 @@ EXAMPLES = {
     "provider": "NAME, e.g. aws",
     "input_tokens": "N,N,..., the upper bound of each bucket",
     "output_tokens": "N,N,..., the upper bound of each bucket",
+    "operation": f"NAME, one of {', '.join(get_args(Collective))}",
 }
 
 

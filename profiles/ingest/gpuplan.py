@@ -24,6 +24,8 @@ from profiles.types import Batch, Facts, Measurement
 
 FIELDS = tuple(Measurement.model_fields)
 KINDS = tuple(Batch.model_fields)
+ON_GPUS = tuple(kind for kind in KINDS if kind not in ("gpus", "prices", "grid", "models"))
+"""Kinds of facts that name a GPU."""
 REQUIRED = ("model", "gpu")
 
 
@@ -110,7 +112,7 @@ def _resolved(batch: Batch, known: KnownNames, document: Node) -> Batch:
     known = KnownNames(gpus={**known.gpus, **here.gpus}, models={**known.models, **here.models})
     problems = Problems(document.file)
     resolved: dict[str, tuple[object, ...]] = {}
-    for kind in ("instances", "measurements", "layer_measurements", "rate_profiles", "gemms", "bandwidths"):
+    for kind in ON_GPUS:
         facts = []
         for index, fact in enumerate(getattr(batch, kind)):
             try:

@@ -66,6 +66,16 @@ class Row:
             raise InvalidInput(f"must be a whole number of at least 0, not {self[column]!r}", field=self.where(column))
         return int(value) or 1
 
+    def whole(self, column: str) -> int:
+        """The cell as a whole number of at least 1; raises ``InvalidInput`` for anything else, blank included."""
+        value = self.number(column)
+        if value < 1 or value != int(value):
+            said = (
+                f"must be a whole number of at least 1, not {self[column]!r}" if self[column] else "is missing or blank"
+            )
+            raise InvalidInput(said, field=self.where(column))
+        return int(value)
+
     def positive_or_zero(self, column: str) -> float:
         """The cell as a number of at least 0, blank meaning 0."""
         value = self.number(column)

@@ -36,7 +36,7 @@ def test_no_spelling_means_two_things(kind: str) -> None:
     assert [spelling for spelling, count in spellings.items() if count > 1] == []
 
 
-@pytest.mark.parametrize("kind", ["instances", "measurements", "layer_measurements"])
+@pytest.mark.parametrize("kind", ["instances", "measurements", "layer_measurements", "training_measurements"])
 def test_every_gpu_and_model_goes_by_its_catalogue_name(kind: str) -> None:
     for fact in getattr(FACTS, kind):
         assert fact.gpu in GPUS
@@ -100,3 +100,24 @@ def test_every_layout_can_be_fitted() -> None:
     for points in layouts.values():
         assert len(points) >= 3
         assert len({concurrency for _, concurrency in points}) >= 2
+
+
+def test_training_steps_are_those_of_the_published_tables() -> None:
+    by_model = {row.model: row for row in FACTS.training_measurements if row.dp > 1}
+    # Megatron-LM (SC 2021), table 1: TFLOP/s per GPU, with the recomputed forward pass.
+    for name, tflops in (("gpt-1008b", 163), ("gpt-310.1b", 155)):
+        row, card = by_model[name], KNOWN.model_card(name)
+        assert card is not None
+        assert row.step_ms is not None
+        products = 8 * card.num_parameters * row.global_batch * row.sequence_length
+        assert products / (row.step_ms / 1e3) / row.num_gpus / 1e12 == pytest.approx(tflops, rel=0.04)
+    faster = {
+        (row.model, row.recompute): row.step_ms for row in FACTS.training_measurements if row.dp == 1
+    }  # fmt: skip
+    assert faster["gpt-22.1b", "full"] == 1420
+    assert faster["gpt-22.1b", "selective"] == 1100
+
+
+def test_collectives_never_beat_the_link() -> None:
+    for row in FACTS.collectives:
+        assert row.bus_bandwidth_gb_per_s < GPUS[row.gpu].interconnect_gb_per_s / 2

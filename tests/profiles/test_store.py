@@ -17,6 +17,7 @@ from profiles.tables import Base
 from profiles.types import (
     BandwidthMeasurement,
     Batch,
+    CollectiveMeasurement,
     Facts,
     GemmMeasurement,
     GpuType,
@@ -27,6 +28,7 @@ from profiles.types import (
     ModelCard,
     Price,
     RateProfile,
+    TrainingMeasurement,
 )
 
 DAY = dt.date(2025, 3, 1)
@@ -99,6 +101,27 @@ def gemm(**changes: Any) -> GemmMeasurement:
     return GemmMeasurement(**fields | changes)
 
 
+def step(**changes: Any) -> TrainingMeasurement:
+    fields = {
+        "source": "a run", "as_of": DAY, "model": "gpt-tiny", "gpu": "H100-SXM", "num_gpus": 16, "tp": 4, "pp": 2,
+        "dp": 2, "framework": "megatron-lm", "micro_batch": 2, "global_batch": 64, "sequence_length": 2048,
+        "zero": 1, "step_ms": 900.5, "driver": "570.86",
+    }  # fmt: skip
+    return TrainingMeasurement(**fields | changes)
+
+
+def collective(**changes: Any) -> CollectiveMeasurement:
+    fields = {
+        "source": "a run", "as_of": DAY, "gpu": "H100-SXM", "operation": "all_reduce", "num_gpus": 8,
+        "num_bytes": 2**20, "time_us": 33.25, "software": "nccl-tests 2.17.1",
+    }  # fmt: skip
+    return CollectiveMeasurement(**fields | changes)
+
+
+SHAPE = {
+    "num_layers": 4, "hidden_size": 512, "num_attention_heads": 8, "num_kv_heads": 4, "intermediate_size": 2048,
+    "vocab_size": 50368,
+}  # fmt: skip
 GRID = GridIntensity(source="ember", as_of=DAY, provider="aws", region="eu-west-1", g_co2_per_kwh=282.5)
 EVERYTHING = Batch(
     gpus=(gpu(), gpu("Zürich-1", aliases=()), gpu("a100", fp8_tflops=None)),
@@ -120,6 +143,12 @@ EVERYTHING = Batch(
             source="a sweep", as_of=DAY, gpu="H100-SXM", access="copy", num_bytes=2**30, time_us=720.5, driver="570.86"
         ),
     ),
+    training_measurements=(
+        step(),
+        step(micro_batch=4, shard=2, sequence_parallel=True, network_gb_per_s=200),
+        step(model="zwei", gated_mlp=True, tied_embeddings=True, step_ms=None, tokens_per_s_per_gpu=1 / 3, **SHAPE),
+    ),
+    collectives=(collective(), collective(operation="all_to_all", num_gpus=16, num_nodes=2)),
 )
 
 
@@ -383,7 +412,7 @@ def test_counts(any_engine: Engine) -> None:
     store.add(any_engine, EVERYTHING)
     assert store.counts(any_engine) == {
         "gpus": 3, "instances": 2, "prices": 3, "grid": 1, "models": 2, "measurements": 4, "layer_measurements": 2,
-        "rate_profiles": 2, "gemms": 3, "bandwidths": 1,
+        "rate_profiles": 2, "gemms": 3, "bandwidths": 1, "training_measurements": 3, "collectives": 2,
     }  # fmt: skip
 
 

@@ -109,5 +109,5 @@ def test_an_impossible_number_is_refused_where_it_stands(
 
 def test_every_format_is_tried() -> None:
     tables = {name for name, form in FORMATS.items() if form.columns}
-    # What measuring writes is lines, not a document: test_gpuplan_journal.py tries it.
-    assert tables | set(OPTIONS) | {"gpuplan-journal"} == set(FORMATS)
+    # Lines and plain text are no documents: test_gpuplan_journal.py and test_training.py try them.
+    assert tables | set(OPTIONS) | {"gpuplan-journal", "nccl-tests"} == set(FORMATS)

@@ -1,6 +1,7 @@
 """The real files of each format, where the public data sets lie beside the repository."""
 
 import csv
+import math
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,9 @@ from profiles.names import KnownNames
         ("inference-power", "power/inference_power_measured.csv", "measurements", 389, {}),
         ("splitwise", "serving/splitwise_latency_power_measured.csv", "measurements", 700, {}),
         ("helix", "serving/helix_layer_times_measured.csv", "layer_measurements", 1200, {}),
+        ("training-iterations", "training/a100_iteration_times_multi_node.csv", "training_measurements", 73, {}),
+        ("fsdp-throughput", "training/fsdp_throughput_measured.csv", "training_measurements", 127, {}),
+        ("nccl-allreduce", "training/a100_nvlink_allreduce.csv", "collectives", 140, {}),
         ("guidellm", "formats/guidellm_0.8_report.json", "measurements", 1, {"gpu": "H100"}),
         ("aiperf", "formats/aiperf_0.13_profile.json", "measurements", 1, {"gpu": "H100"}),
         ("aiperf", "formats/aiperf_0.13_records.jsonl", "measurements", 1, {"gpu": "H100", "model": "m"}),
@@ -78,3 +82,23 @@ def test_catalogue_prices_are_those_of_the_snapshot(shared: Path) -> None:
             key = (row["provider"], row["instance_type"], row["region"] or "global")
             assert prices[*key, "on_demand"] == float(row["usd_per_hour"])
             assert prices.get((*key, "spot"), "") == (float(row["spot_usd_per_hour"] or 0) or "")
+
+
+def test_the_catalogue_holds_no_row_of_the_training_files(shared: Path, known: KnownNames) -> None:
+    """Its collectives are a coarse curve, its training steps other published tables."""
+    profile = read("nccl-allreduce", shared / "training/a100_nvlink_allreduce.csv", known).batch.collectives
+    points = {(fact.num_gpus, fact.num_bytes) for fact in profile}
+    assert not points & {(fact.num_gpus, fact.num_bytes) for fact in catalogue.load().collectives}
+    steps = read("training-iterations", shared / "training/a100_iteration_times_multi_node.csv", known).batch
+    times = {fact.step_ms for fact in steps.training_measurements}
+    assert not times & {fact.step_ms for fact in catalogue.load().training_measurements}
+
+
+def test_the_catalogue_curve_is_near_the_profile_it_is_drawn_through(shared: Path, known: KnownNames) -> None:
+    profile = read("nccl-allreduce", shared / "training/a100_nvlink_allreduce.csv", known).batch.collectives
+    for drawn in catalogue.load().collectives:
+        near = min(
+            (fact for fact in profile if fact.num_gpus == drawn.num_gpus),
+            key=lambda fact: abs(math.log(fact.num_bytes / drawn.num_bytes)),
+        )
+        assert drawn.bus_bandwidth_gb_per_s == pytest.approx(near.bus_bandwidth_gb_per_s, rel=0.35)

@@ -1,0 +1,1 @@
+"""Which degrees of parallelism train a model fastest or cheapest on a real cluster, and which rank runs where."""

@@ -1,0 +1,100 @@
+"""Why nothing can be trained as asked, and the smallest change of one limit that would help."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from planner.training.evaluate import Evaluated, memory_of, space_of, tuning_of
+from planner.training.plan import Fix, TrainingPlan
+from planner.training.sites import Site
+from planner.training.spec import Framework, TrainingSpec
+from planner.types import Conflict, Relaxation
+from profiles.training.fits import what_would_fit
+from profiles.training.layouts import Layouts
+from profiles.training.shape import Transformer
+
+
+def too_tight(plan: TrainingPlan, spec: TrainingSpec, found: Sequence[Evaluated]) -> TrainingPlan:
+    """Configurations fit, but none keeps every limit."""
+    days, usd, watts = (np.concatenate(part) for part in zip(
+        *((f.days, f.usd, f.watts) for f in found), strict=True))  # fmt: skip
+    limits = {
+        "deadline_days": (days, spec.deadline_days, "days"),
+        "budget_usd": (usd, spec.budget_usd, "USD"),
+        "power_limit_w": (watts, spec.power_limit_w, "W"),
+    }
+    asked = {name: (values, limit, unit) for name, (values, limit, unit) in limits.items() if limit is not None}
+    relaxations = []
+    for name, (values, limit, unit) in asked.items():
+        others = np.ones(len(values), dtype=bool)
+        for other, (their_values, their_limit, _) in asked.items():
+            if other != name:
+                others &= their_values <= their_limit
+        if others.any():
+            needed = float(values[others].min())
+            detail = f"with {needed:,.4g} {unit} one configuration keeps every limit"
+            relaxations.append(Relaxation(limit=name, current=float(limit or 0), needed=needed, detail=detail))
+    least = ", ".join(f"{name} {values.min():,.4g} {unit} at least" for name, (values, _, unit) in asked.items())
+    conflict = Conflict(
+        constraints=tuple(asked),
+        detail=f"{plan.num_fitting:,} configurations fit in memory, none keeps all limits; each alone: {least}",
+        relaxations=tuple(relaxations),
+    )
+    return plan.model_copy(update={"outcome": "infeasible", "conflicts": (conflict,)})
+
+
+def too_large(
+    plan: TrainingPlan, spec: TrainingSpec, shape: Transformer, kinds: Sequence[Site], least_gib: float
+) -> TrainingPlan:
+    """Nothing fits: no degrees exist, or memory is too small."""
+    if not plan.num_evaluated:
+        return plan.model_copy(update={"outcome": "infeasible", "conflicts": (_no_degrees(spec, shape),)})
+    gpu = max((kind.machine.gpu for kind in kinds), key=lambda gpu: gpu.memory_gib)
+    room = gpu.memory_gib - spec.memory_reserve_gib
+    fixes = _fixes(spec, shape, kinds)
+    advice = f"; {fixes[0].change} would need {fixes[0].memory_gib:,.1f} GiB" if fixes else ""
+    conflict = Conflict(
+        constraints=("cluster.groups", "choices"),
+        detail=f"the leanest of {plan.num_evaluated:,} configurations needs {least_gib:,.1f} GiB on its fullest GPU, "
+        f"{least_gib - room:,.1f} more than the {room:,.1f} that {gpu.name} has{advice}",
+        relaxations=(
+            Relaxation(
+                limit="GPU memory", current=room, needed=least_gib, detail="a GPU type with so many GiB would do"
+            ),
+        ),
+    )
+    return plan.model_copy(update={"outcome": "infeasible", "conflicts": (conflict,), "fixes": fixes})
+
+
+def _no_degrees(spec: TrainingSpec, shape: Transformer) -> Conflict:
+    heads, layers = shape.num_attention_heads, shape.num_layers
+    return Conflict(
+        constraints=("global_batch", "cluster.groups", "choices"),
+        detail=f"no degrees exist: tensor parallel must divide {heads} heads, stages be at most {layers}, and replicas "
+        f"divide the global batch of {spec.global_batch}; try a global batch that is a multiple of the number of "
+        "nodes, or fewer fixed choices",
+    )
+
+
+def _fixes(spec: TrainingSpec, shape: Transformer, kinds: Sequence[Site]) -> tuple[Fix, ...]:
+    """Single changes of the leanest configuration that would make it fit on the GPU type with the most memory."""
+    site = max(kinds, key=lambda kind: kind.machine.gpu.memory_gib)
+    leanest: tuple[float, Framework, Layouts] | None = None
+    for framework in spec.choices.frameworks:
+        layouts = space_of(spec, shape, site, framework)
+        needed = memory_of(spec, shape, layouts, framework)
+        row = int(needed.total_gib.argmin()) if len(layouts) else -1
+        if row >= 0 and (leanest is None or needed.total_gib[row] < leanest[0]):
+            leanest = float(needed.total_gib[row]), framework, layouts.take(np.array([row]))
+    if leanest is None:
+        return ()
+    short = what_would_fit(
+        shape, leanest[2], available_gib=max(site.machine.gpu.memory_gib - spec.memory_reserve_gib, 1e-9),
+        sequence_length=spec.sequence_length, framework=leanest[1], tuning=tuning_of(spec),
+    )  # fmt: skip
+    if short is None:  # GPU memory is not what is short: host memory or disks are
+        return ()
+    nearest = () if short.nearest is None else (short.nearest,)
+    return tuple(Fix(change=str(change), memory_gib=change.needed_gib) for change in (*short.changes, *nearest))

@@ -1,0 +1,135 @@
+"""The best configurations on the links that there are: ranks placed, and steps timed with what the links give them.
+
+The time model knows one speed for all links of a tier. Where links differ, ranks are mapped (``mapping``) and each part
+of a step is timed again on a machine whose links are as much slower (or faster) for that part as the mapping found,
+against links that all have the site's typical speed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from planner.training.cluster import Cluster
+from planner.training.communication import StepSeconds, step_seconds
+from planner.training.evaluate import Evaluated, Fitting, evaluated, time_of
+from planner.training.fabric import MOST_GPUS, Fabric, fabric_of_nodes
+from planner.training.mapping import map_ranks
+from planner.training.messages import degrees, traffic
+from planner.training.plan import Configuration, MappingGain, Place
+from planner.training.search import Search
+from planner.training.sites import Site
+from planner.training.write import configuration
+from profiles.training.machine import Link, Machine
+
+MAPPING_SHARE = 0.25
+"""Of the time that is left, for each mapping at most."""
+
+CROSSING = ("tp_comm", "cp_comm", "ep_comm", "dp_comm", "p2p")
+"""Parts of a step that links decide."""
+
+
+@dataclass(frozen=True, eq=False)
+class Mapped:
+    """A configuration with the GPU of each of its ranks. ``gain`` is None where links are even."""
+
+    configuration: Configuration
+    places: tuple[Place, ...]
+    gain: MappingGain | None
+
+
+def is_even(cluster: Cluster, nodes: Sequence[int] | None = None) -> bool:
+    """Whether all links between nodes (those given, or all) are equally fast."""
+    rates = cluster.node_gb_per_s()
+    rates = rates if nodes is None else rates[np.ix_(nodes, nodes)]
+    apart = rates[np.isfinite(rates)]
+    return not len(apart) or bool(np.ptp(apart) <= 1e-9 * apart.max())
+
+
+def map_best(search: Search, kinds: Sequence[Site], best: Sequence[tuple[Evaluated, int]], seed: int) -> list[Mapped]:
+    """``best`` (where they were found, and their row) on real links."""
+    spec, found = search.spec, []
+    for part, row in best:
+        whole = _whole(part.site, kinds)
+        if is_even(spec.cluster, whole.nodes) or part.num_gpus > MOST_GPUS:
+            places = _places(spec.cluster, part.site, np.arange(part.num_gpus))
+            found.append(Mapped(configuration(search, part, row), places, None))
+        else:
+            found.append(_mapped(search, whole, part.take(np.array([row])), seed))
+    return found
+
+
+def _whole(site: Site, kinds: Sequence[Site]) -> Site:
+    """The site with all its nodes, from which the mapping picks; several kinds of nodes are used whole."""
+    return next((kind for kind in kinds if kind.groups == site.groups), site)
+
+
+def _mapped(search: Search, whole: Site, part: Evaluated, seed: int) -> Mapped:
+    spec, shape = search.spec, search.shape
+    links = _fabric(spec.cluster, whole)
+    carried = traffic(shape, part.layouts, part.stage_layers(0), spec.sequence_length)
+    grid_shape = tuple(int(n[0]) for n in (part.layouts.pp, part.layouts.dp, part.layouts.cp, part.layouts.tp))
+    in_order = np.arange(part.num_gpus).reshape(grid_shape)
+    typical = step_seconds(in_order, degrees(part.layouts), _typical(links, whole.machine), carried)
+    if whole.parts:  # which stages are on which kind of node is what the layers were cut for: ranks stay in order
+        real = step_seconds(in_order, degrees(part.layouts), links, carried)
+        timed = _timed(search, part, typical, real)
+        return Mapped(configuration(search, timed, 0), _places(spec.cluster, whole, in_order.ravel()), None)
+    limit_s = MAPPING_SHARE * max(search.seconds_left(), 1.0)
+    mapping = map_ranks(degrees(part.layouts), links, carried, seed=seed, time_limit_s=limit_s)
+    timed = _timed(search, part, typical, mapping.seconds)
+    gain = MappingGain(
+        default_seconds=mapping.default_seconds.total_s,
+        best_simple_seconds=mapping.best_simple_seconds.total_s,
+        seconds=mapping.seconds.total_s,
+        bound_seconds=mapping.bound_seconds,
+        method="best of all, proven" if mapping.proven else f"search over {mapping.moves:,} moves",
+    )
+    places = _places(spec.cluster, whole, mapping.gpu_of_rank)
+    return Mapped(configuration(search, timed, 0), places, gain)
+
+
+def _timed(search: Search, part: Evaluated, typical: StepSeconds, real: StepSeconds) -> Evaluated:
+    """``part`` (one configuration) with each part of its step timed on links as the mapping has them."""
+    spec, site = search.spec, part.site
+    changed = {}
+    for name in CROSSING:
+        field = name.split("_")[0]
+        before, after = (getattr(seconds, f"{field}_s") for seconds in (typical, real))
+        if before > 0 and after > 0:
+            faster = replace(site, machine=_scaled(site.machine, before / after))
+            time = time_of(spec, search.shape, faster, part.framework, part.layouts, search.performance)
+            changed[name] = getattr(time, name)
+    time = replace(part.time, **changed)
+    fitting = Fitting(np.arange(1), part.layouts, part.memory, part.num_evaluated, part.least_gib)
+    return replace(evaluated(spec, search.shape, site, part.framework, fitting, time), splits=part.splits)
+
+
+def _scaled(machine: Machine, factor: float) -> Machine:
+    def faster(link: Link) -> Link:
+        return replace(link, gb_per_s=link.gb_per_s * factor)
+
+    return replace(machine, within=faster(machine.within), between=faster(machine.between))
+
+
+def _fabric(cluster: Cluster, site: Site) -> Fabric:
+    nodes = np.array(site.nodes)
+    return fabric_of_nodes(
+        cluster.node_gb_per_s()[np.ix_(nodes, nodes)], site.machine.gpus_per_node, site.machine.within.gb_per_s
+    )
+
+
+def _typical(links: Fabric, machine: Machine) -> Fabric:
+    """The same GPUs with links that are all as the machine says."""
+    away = links.node[:, None] != links.node[None, :]
+    return replace(links, gb_per_s=np.where(away, machine.between.gb_per_s, machine.within.gb_per_s))
+
+
+def _places(cluster: Cluster, site: Site, gpu_of_rank: np.ndarray) -> tuple[Place, ...]:
+    hosts, size = cluster.host_names(), site.machine.gpus_per_node
+    return tuple(
+        Place(rank=rank, node=hosts[site.nodes[gpu // size]], gpu=gpu % size)
+        for rank, gpu in enumerate(int(g) for g in gpu_of_rank)
+    )

@@ -1,0 +1,127 @@
+"""Where each rank runs: ranks of tp × cp × dp × pp mapped to GPUs with uneven links so that a step communicates least.
+
+The objective is ``communication.step_seconds``; its docstring has the maths. Pipette (DATE 2024, sections IV and V)
+dedicates workers by simulated annealing over the pipeline and stage 0's ring; here every ring of every stage counts,
+nodes share NICs, and ring orders are searched too. How a mapping is found:
+
+1. Ranks that talk most stay together: ``blocks`` puts TP (and CP) groups inside nodes where they fit.
+2. The search starts from the best of the fixed orders, on the nodes as they come and along a chain of fast links.
+3. ``anneal`` moves blocks, replicas, stages and whole nodes, and turns parts of rings round, from a few starts.
+4. Few blocks: ``exhaust`` tries all that could still be better, which proves the best mapping of blocks.
+
+``bound`` says how far below no mapping can get.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from planner.errors import InvalidInput
+from planner.program import Floats, Ints
+from planner.training.blocks import Slots, block_size, blocks_of, slots_of
+from planner.training.bound import bound_seconds
+from planner.training.communication import Degrees, StepSeconds, Traffic, Uneven, step_seconds
+from planner.training.fabric import Fabric
+from planner.training.place_blocks import place_blocks, starts_of
+
+Order = Literal["tp-cp-ep-dp-pp", "tp-cp-ep-pp-dp"]
+"""Which degree ranks count through first: Megatron-LM's default, and its ``--use-tp-pp-dp-mapping``."""
+
+ORDERS: tuple[Order, ...] = ("tp-cp-ep-dp-pp", "tp-cp-ep-pp-dp")
+
+
+@dataclass(frozen=True, eq=False)
+class Mapping:
+    """A mapping and what it is worth.
+
+    Attributes
+    ----------
+    gpu_of_rank:
+        (world,) GPU of each rank, ranks numbered in the order asked for
+    seconds, default_seconds, best_simple_seconds:
+        of a step: this mapping; rank r on GPU r; the better of the two fixed orders on GPUs 0, 1, 2 and so on
+    bound_seconds:
+        no mapping at all takes less, proven (``bound``)
+    proven:
+        whether none is better among those that keep each block on one node: all of them were covered
+    block_size:
+        ranks that were kept together on a node
+    moves:
+        tried by the search
+    """
+
+    gpu_of_rank: Ints
+    seconds: StepSeconds
+    default_seconds: StepSeconds
+    best_simple_seconds: StepSeconds
+    bound_seconds: float
+    proven: bool
+    block_size: int
+    moves: int
+
+
+def map_ranks(
+    degrees: Degrees, fabric: Fabric, traffic: Traffic, *, order: Order = "tp-cp-ep-dp-pp", uneven: Uneven = "layers",
+    seed: int = 0, time_limit_s: float = 10.0,
+) -> Mapping:  # fmt: skip
+    """Put the ranks of ``degrees`` on GPUs of ``fabric`` so that a step's ``traffic`` takes the fewest seconds found.
+
+    With fewer ranks than GPUs it chooses which stay idle. The number of moves follows from the sizes, so that equal
+    seeds give equal mappings unless ``time_limit_s`` comes first. Raises ``InvalidInput`` where there are more ranks
+    than GPUs, or a number per stage is not one per stage.
+    """
+    if degrees.world > fabric.num_gpus:
+        raise InvalidInput(
+            f"tp · cp · dp · pp is {degrees.world}, but there are {fabric.num_gpus} GPUs", field="dp",
+            fix="lower a degree, or add nodes",
+        )  # fmt: skip
+    if order not in ORDERS:
+        raise InvalidInput(f"{order!r} is not an order of ranks", field="order", fix=f"use {' or '.join(ORDERS)}")
+    deadline_s = time.perf_counter() + time_limit_s
+
+    def seconds(grid: Ints) -> StepSeconds:
+        return step_seconds(grid, degrees, fabric, traffic, uneven)
+
+    simple = {name: _grid(np.arange(degrees.world), degrees, name) for name in ORDERS}
+    size = block_size(degrees, fabric)
+    slots, single = slots_of(fabric, size), slots_of(fabric, 1)
+    shape = degrees.pp, degrees.dp, degrees.cp, degrees.tp
+    found = place_blocks(
+        blocks_of(degrees, fabric, traffic, slots, uneven), starts_of(degrees, fabric, slots), alike=slots.alike,
+        seed=seed, deadline_s=deadline_s,
+    )  # fmt: skip
+    grid, moves = slots.gpus[found.slot[: degrees.world // size]].reshape(shape), found.moves
+    if size > 1 and not slots.alike:  # once more, GPU by GPU
+        idle = np.setdiff1d(np.arange(fabric.num_gpus), grid)
+        finer = place_blocks(
+            blocks_of(degrees, fabric, traffic, single, uneven), [np.concatenate([grid.ravel(), idle])], alike=False,
+            seed=seed, deadline_s=deadline_s,
+        )  # fmt: skip
+        grid, moves = single.gpus[finer.slot[: degrees.world]].reshape(shape), moves + finer.moves
+    best = min([grid, *simple.values()], key=lambda choice: seconds(choice).total_s)
+    return Mapping(
+        gpu_of_rank=_ranks(best, order),
+        seconds=seconds(best),
+        default_seconds=seconds(simple[order]),
+        best_simple_seconds=min((seconds(choice) for choice in simple.values()), key=lambda s: s.total_s),
+        bound_seconds=bound_seconds(degrees, fabric, traffic, uneven),
+        proven=found.proven and slots.alike,
+        block_size=size,
+        moves=moves,
+    )
+
+
+def _grid(gpu_of_rank: Ints, degrees: Degrees, order: Order) -> Ints:
+    """(pp, dp, cp, tp) GPUs, from those of ranks in ``order``."""
+    if order == "tp-cp-ep-dp-pp":
+        return gpu_of_rank.reshape(degrees.pp, degrees.dp, degrees.cp, degrees.tp)
+    return gpu_of_rank.reshape(degrees.dp, degrees.pp, degrees.cp, degrees.tp).swapaxes(0, 1)
+
+
+def _ranks(grid: Ints, order: Order) -> Ints:
+    """(world,) the other way round."""
+    return (grid if order == "tp-cp-ep-dp-pp" else grid.swapaxes(0, 1)).ravel()

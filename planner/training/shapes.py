@@ -1,0 +1,44 @@
+"""The model of a spec: from its card, or from the shape that the spec gives."""
+
+from __future__ import annotations
+
+from planner.errors import MissingProfile
+from planner.training.spec import Shape, TrainingSpec
+from profiles.names import KnownNames
+from profiles.training.shape import Transformer, transformer
+from profiles.types import Facts
+
+
+def shape_of(spec: TrainingSpec, facts: Facts) -> Transformer:
+    """The model to train; ``MissingProfile`` where neither the spec nor the store knows its shape."""
+    if spec.shape is not None:
+        return _shaped(spec.shape)
+    names = KnownNames.of(facts)
+    card = names.model_card(spec.model)
+    if card is None:
+        raise MissingProfile(
+            f"the shape of {spec.model} is not known",
+            field="model",
+            fix="give the spec a shape, name its config.json (model: path/config.json), or import it with "
+            "gpuplan profiles import hf-config config.json",
+        )
+    return transformer(card)
+
+
+def _shaped(shape: Shape) -> Transformer:
+    return Transformer(
+        num_layers=shape.num_layers,
+        hidden_size=shape.hidden_size,
+        num_attention_heads=shape.num_attention_heads,
+        num_kv_heads=shape.num_kv_heads or shape.num_attention_heads,
+        head_dim=shape.head_dim or shape.hidden_size // shape.num_attention_heads,
+        intermediate_size=shape.intermediate_size or 4 * shape.hidden_size,
+        vocab_size=shape.vocab_size,
+        gated_mlp=shape.gated_mlp,
+        tied_embeddings=shape.tied_embeddings,
+        num_experts=shape.num_experts,
+        experts_per_token=shape.experts_per_token,
+        num_shared_experts=shape.num_shared_experts,
+        moe_intermediate_size=shape.moe_intermediate_size,
+        num_dense_layers=shape.num_dense_layers,
+    )
