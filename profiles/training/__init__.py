@@ -1,0 +1,1 @@
+"""How long a training step takes and how much memory it needs: models over measured steps, products and collectives."""
