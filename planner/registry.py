@@ -9,12 +9,14 @@ from planner.experts import PLANNER as EXPERTS
 from planner.experts import ExpertsPlan, ExpertsSpec
 from planner.serving import PLANNER as SERVING
 from planner.serving import ServingPlan, ServingSpec
+from planner.training import PLANNER as TRAINING
+from planner.training import TrainingPlan, TrainingSpec
 from planner.types import Planner
 
-AnySpec = ServingSpec | ExpertsSpec
-AnyPlan = ServingPlan | ExpertsPlan
+AnySpec = ServingSpec | ExpertsSpec | TrainingSpec
+AnyPlan = ServingPlan | ExpertsPlan | TrainingPlan
 
-PLANNERS: dict[str, Planner[Any, Any]] = {planner.kind: planner for planner in (SERVING, EXPERTS)}
+PLANNERS: dict[str, Planner[Any, Any]] = {planner.kind: planner for planner in (SERVING, EXPERTS, TRAINING)}
 
 
 def planner_for(kind: str) -> Planner[Any, Any]:

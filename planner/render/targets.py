@@ -7,9 +7,10 @@ from typing import Any
 from planner.errors import FailedCheck, InvalidInput, UnknownName
 from planner.render.experts import RENDERERS as EXPERTS
 from planner.render.renderer import Renderer
+from planner.render.training import RENDERERS as TRAINING
 from planner.types import Plan
 
-RENDERERS: dict[str, dict[str, Renderer[Any]]] = {"experts": dict(EXPERTS)}
+RENDERERS: dict[str, dict[str, Renderer[Any]]] = {"experts": dict(EXPERTS), "training": dict(TRAINING)}
 
 
 def render_plan(plan: Plan, target: str) -> dict[str, str]:

@@ -23,7 +23,8 @@ from planner.training.fabric import Fabric
 TP, CP, DP, FORWARD, BACKWARD = range(5)
 NUM_KINDS = 5
 
-_UNEVEN: dict[Uneven, int] = {"none": 0, "layers": 1, "batches": 2}
+NONE, LAYERS, BATCHES = range(3)
+_UNEVEN: dict[Uneven, int] = {"none": NONE, "layers": LAYERS, "batches": BATCHES}
 
 
 class Blocks(NamedTuple):
@@ -42,7 +43,7 @@ class Blocks(NamedTuple):
     matrix, seconds_per_gb:
         (6,) which of the (M, S, S) matrices counts for each kind of hop, the last for ep; slot to slot, slowest flow
     inside:
-        (3, U, ) factor of ``ring`` that a block pays in its slot: GB of tp, cp and dp messages within a block
+        (3, U) factor of ``ring`` that a block pays in its slot: GB of tp, cp and dp messages within a block
     ring:
         (3, S) seconds per GB of the slowest such message in each slot
     node:
@@ -55,9 +56,9 @@ class Blocks(NamedTuple):
         blocks in a group (1: groups lie inside blocks), ranks in a block, ranks in a group
     ep_weight, ep_ring:
         GB of one message over a step, and (S,) seconds per GB times share inside each slot
-    speed, stage_s, uneven:
-        (S,) of a slot's slowest GPU, (pp,) seconds at speed 1, and what makes up for slow ones (0 none, 1 layers,
-        2 batches; −1: all are alike, so that nothing depends on it)
+    speed, fastest, stage_s, uneven:
+        (S,) of a slot's slowest GPU, the highest of them, (pp,) seconds at speed 1, and what makes up for slow ones
+        (``NONE``, ``LAYERS``, ``BATCHES``; −1: speeds are alike, so that nothing depends on it)
     """
 
     next: Ints
@@ -76,6 +77,7 @@ class Blocks(NamedTuple):
     ep_weight: float
     ep_ring: Floats
     speed: Floats
+    fastest: float
     stage_s: Floats
     uneven: int
 
@@ -89,15 +91,19 @@ class Slots:
     alike: bool
 
 
-def block_size(degrees: Degrees, fabric: Fabric) -> int:
-    """Ranks per block: the most that leave enough slots, of tp · cp, tp and the divisors of tp."""
+def block_sizes(degrees: Degrees, fabric: Fabric) -> list[int]:
+    """Ranks per block, coarse to fine: tp · cp, then tp, where enough slots can hold such a block; else the largest
+    divisor of tp; in the end single ranks, where the GPUs of a node are not all alike.
+    """
     per_node = np.bincount(fabric.node)
-    sizes = [degrees.tp * degrees.cp, *(k for k in range(degrees.tp, 0, -1) if degrees.tp % k == 0)]
-    for size in sizes:
+
+    def fits(size: int) -> bool:
         whole = degrees.ep % size == 0 or size % degrees.ep == 0
-        if whole and int((per_node // size).sum()) * size >= degrees.world:
-            return size
-    raise AssertionError("blocks of one rank always fit")
+        return whole and int((per_node // size).sum()) * size >= degrees.world
+
+    parts = next(k for k in range(degrees.tp, 0, -1) if degrees.tp % k == 0 and fits(k))
+    sizes = [degrees.tp * degrees.cp, parts] if fits(degrees.tp * degrees.cp) else [parts]
+    return list(dict.fromkeys(sizes if _nodes_are_even(fabric) else [*sizes, 1]))
 
 
 def slots_of(fabric: Fabric, size: int) -> Slots:
@@ -164,13 +170,12 @@ def blocks_of(degrees: Degrees, fabric: Fabric, traffic: Traffic, slots: Slots, 
     varies = bool((speed != speed[0]).any()) and stage_s.any()
     return Blocks(
         next=hops, previous=previous, weight=weight, flows=np.array([1, width, width, size, size]),
-        kinds=np.array([kind for kind in range(NUM_KINDS) if weight[kind].any() or (kind < FORWARD and inside[kind].any())],
-                       dtype=np.int64),
-        matrix=matrix, seconds_per_gb=matrices, inside=inside, ring=ring, node=slots.node, num_nics=fabric.num_nics,
+        kinds=np.flatnonzero(weight.any(axis=1) | np.pad(inside.any(axis=1), (0, 2))), matrix=matrix,
+        seconds_per_gb=matrices, inside=inside, ring=ring, node=slots.node, num_nics=fabric.num_nics,
         degrees=np.array([parts, num_cp, degrees.dp, degrees.pp]), ep=(max(degrees.ep // size, 1), size, degrees.ep),
         ep_weight=traffic.ep_times * traffic.ep_gb / degrees.ep if degrees.ep > 1 else 0.0,
         ep_ring=_ep_ring(fabric, degrees, slots) if degrees.ep > 1 else np.zeros(len(slots.gpus)),
-        speed=speed, stage_s=stage_s, uneven=_UNEVEN[uneven] if varies else -1,
+        speed=speed, fastest=float(speed.max()), stage_s=stage_s, uneven=_UNEVEN[uneven] if varies else -1,
     )  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from itertools import pairwise
 from planner.training.check_mapping import check_mapping
 from planner.training.plan import Configuration, TrainingPlan
 from planner.training.recompute import Recomputed, Truth, model_flops
-from planner.training.shapes import shape_of
+from planner.training.shapes import described, shape_of
 from planner.types import Check, Violation, broken
 from profiles.types import Facts
 
@@ -44,6 +44,8 @@ def _without_answer(plan: TrainingPlan) -> Iterator[Violation]:
 
 def _violations(plan: TrainingPlan, facts: Facts) -> Iterator[Violation]:
     cluster = Recomputed(plan.spec, shape_of(plan.spec, facts), facts)
+    if plan.shape is None or described(cluster.shape) != plan.shape:
+        yield broken("shape", "is not that of the model in the spec")
     elsewhere = [e.configuration for e in plan.elastic if e.configuration is not None]
     for where, listed in (("ranked", plan.ranked), ("pareto", plan.pareto), ("elastic", tuple(elsewhere))):
         for i, configuration in enumerate(listed):

@@ -99,9 +99,13 @@ def _rings(
             ranks = [(stage * members + q) * tp + t for q in range(members)]
             hops += list(pairwise([*ranks, ranks[0]])) if members > 1 else []
             gigabytes += [_gradients_gb(shape, c, stage)] * members
-    times = _times(plan, hops, places, facts)
-    slowest = max((gb * seconds for gb, seconds in zip(gigabytes, times, strict=False)), default=0.0)
-    return 2 * (members - 1) / members * slowest
+    hop_seconds = _times(plan, hops, places, facts)
+    slowest = max((gb * each for gb, each in zip(gigabytes, hop_seconds, strict=False)), default=0.0)
+    if c.sharding == "zero3":
+        times = 1.5 * c.num_micro_batches
+    else:
+        times = float(c.num_micro_batches) if c.sharding == "zero2" and c.framework == "fsdp" else 1.0
+    return times * 2 * (members - 1) / members * slowest
 
 
 def _times(

@@ -5,18 +5,19 @@ pipeline stage s; g(s, d, c, t) is its GPU, ν(g) that GPU's node. Messages fall
 run at once. A message of b GB from GPU i to GPU j takes
 
     time(i → j) = b · share(i → j) / B[i, j]
-    share(i → j) = messages that GPU i sends inside its node                                   if ν(i) = ν(j)
+    share(i → j) = messages that GPU i sends inside its node                                  if ν(i) = ν(j)
                  = max(1, max(messages leaving node ν(i), messages entering ν(j)) / num_nics)     otherwise
 
 and the phases, with their messages, are
 
-    tp   (s,d,c,t) → (s,d,c,t+1 mod tp)      b = 2 (tp − 1)/tp · tp_gb                a ring all-reduce per (s,d,c)
-    cp   (s,d,c,t) → (s,d,c+1 mod cp,t)      b = (cp − 1) · cp_gb                      a ring of keys, values per (s,d,t)
-    dp   q → q + 1 mod n on (s,t),           b = 2 (n − 1)/n · dp_gb[s]                 a ring all-reduce per (s,t);
-         q = c + cp·d, n = dp · cp                                                      all stages at once
-    ep   r → r' for all pairs of a group     b = ep_gb / ep                             all-to-all; a group is ep
-                                                                                        consecutive r = t + tp (c + cp d)
-    forward, backward  (s,d,c,t) ⇄ (s+1,d,c,t)   b = p2p_gb                             one phase each, all stages at once
+    tp   (s,d,c,t) → (s,d,c,t+1 mod tp)       b = 2 (tp − 1)/tp · tp_gb    a ring all-reduce per (s,d,c)
+    cp   (s,d,c,t) → (s,d,c+1 mod cp,t)       b = (cp − 1) · cp_gb         a ring of keys and values per (s,d,t)
+    dp   q → q + 1 mod n on (s,t),            b = 2 (n − 1)/n · dp_gb[s]   a ring all-reduce per (s,t), all stages
+         where q = c + cp·d, n = dp · cp                                   at once
+    ep   r → r' for all pairs of a group      b = ep_gb / ep               an all-to-all; a group is ep consecutive
+                                                                           r = t + tp (c + cp d) of a stage
+    forward   (s,d,c,t) → (s+1,d,c,t)         b = p2p_gb                   all stages at once
+    backward  (s+1,d,c,t) → (s,d,c,t)         b = p2p_gb                   the same
 
     seconds =  tp_times · max time over tp's messages  +  the same of cp, ep and dp (dp_times = 1)
              + p2p_times · max over (d,c,t) of Σ over s < pp − 1 of (time forward + time backward)

@@ -39,6 +39,9 @@ from profiles.types import GpuType
 Rows = NDArray[np.intp]
 Arrays = TypeVar("Arrays", StepTime, Memory)
 
+MEMORY_LIKE = {"fsdp": "torchtitan"}
+"""FSDP plans are rendered for torchtitan, which keeps more bytes of a logit than what its steps were timed on."""
+
 COMPUTE_POWER, WAIT_POWER = 0.9, 0.45
 """Of TDP, while computing and while waiting for others: assumptions, after POLCA (2024, figure 4), where training
 swings between the two."""
@@ -133,8 +136,8 @@ def space_of(spec: TrainingSpec, shape: Transformer, site: Site, framework: Fram
 
 def memory_of(spec: TrainingSpec, shape: Transformer, layouts: Layouts, framework: Framework) -> Memory:
     """What the fullest GPU of each configuration holds."""
-    length = spec.sequence_length
-    return memory(shape, layouts, sequence_length=length, framework=framework, tuning=tuning_of(spec))
+    kind, length = MEMORY_LIKE.get(framework, framework), spec.sequence_length
+    return memory(shape, layouts, sequence_length=length, framework=kind, tuning=tuning_of(spec))
 
 
 def time_of(
@@ -226,6 +229,14 @@ def best_of(found: Sequence[Evaluated], objective: str, most: int, spec: Trainin
         candidates += [(float(values[r]), float(part.memory.total_gib[r]), i, int(r)) for r in order]
     candidates.sort()
     return [(found[i], row) for _, _, i, row in candidates[:most]]
+
+
+def best_of_each(found: Sequence[Evaluated], spec: TrainingSpec) -> list[tuple[Evaluated, int]]:
+    """The best configuration of each framework, so that a plan has one for everybody's trainer."""
+    leaders = []
+    for framework in spec.choices.frameworks:
+        leaders += best_of([part for part in found if part.framework == framework], spec.objective, 1, spec)
+    return leaders
 
 
 def _first_of_each(layouts: Layouts, order: Rows) -> Rows:

@@ -28,8 +28,8 @@ def _sentences(plan: TrainingPlan, complete: bool) -> Iterator[str]:
     gain = plan.mapping_gain
     if gain is not None and gain.seconds < gain.default_seconds * (1 - 1e-6):
         yield (
-            f"Ranks placed by the measured links communicate {gain.default_seconds / gain.seconds:.2f} times as fast as "
-            f"ranks in order; no placement is below {gain.bound_seconds / gain.seconds:.0%} of ours."
+            f"Ranks placed by the measured links communicate {gain.default_seconds / gain.seconds:.2f} times as fast "
+            f"as in order; no placement is below {gain.bound_seconds / gain.seconds:.0%} of ours."
         )
     if plan.goodput is not None and plan.goodput.goodput_fraction < 1:
         good = plan.goodput

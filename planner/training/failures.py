@@ -5,8 +5,8 @@ and R seconds to restart, a segment takes on average
 
     E(τ) = (M + R) · (exp((τ + δ) / M) − 1)
 
-(Daly, Future Generation Computer Systems 2006, section 3, restarts after each failure), of which τ is of use. The best τ
-is where d/dτ [τ / E(τ)] = 0: (1 − τ/M) · exp((τ + δ)/M) = 1, which Lambert's W solves: τ = M · (1 + W(−exp(−1 − δ/M))).
+(Daly, Future Generation Computer Systems 2006, section 3, restarts after each failure), of which τ is of use. Best is
+where d/dτ [τ / E(τ)] = 0: (1 − τ/M) · exp((τ + δ)/M) = 1, which Lambert's W solves: τ = M · (1 + W(−exp(−1 − δ/M))).
 """
 
 from __future__ import annotations

@@ -6,14 +6,21 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from planner.training.evaluate import Evaluated, memory_of, space_of, tuning_of
+from planner.training.evaluate import MEMORY_LIKE, Evaluated, memory_of, space_of, tuning_of
 from planner.training.plan import Fix, TrainingPlan
 from planner.training.sites import Site
 from planner.training.spec import Framework, TrainingSpec
 from planner.types import Conflict, Relaxation
-from profiles.training.fits import what_would_fit
+from profiles.training.fits import SETTINGS, Change, what_would_fit
 from profiles.training.layouts import Layouts
 from profiles.training.shape import Transformer
+
+CANNOT: dict[Framework, tuple[str, ...]] = {
+    "megatron-lm": ("ZeRO stage", "shard"),
+    "megatron-deepspeed": ("context parallel", "expert parallel", "ZeRO stage"),
+    "fsdp": ("offload",),
+}
+"""Changes that a framework cannot make (with a pipeline): see ``space``."""
 
 
 def too_tight(plan: TrainingPlan, spec: TrainingSpec, found: Sequence[Evaluated]) -> TrainingPlan:
@@ -92,9 +99,17 @@ def _fixes(spec: TrainingSpec, shape: Transformer, kinds: Sequence[Site]) -> tup
         return ()
     short = what_would_fit(
         shape, leanest[2], available_gib=max(site.machine.gpu.memory_gib - spec.memory_reserve_gib, 1e-9),
-        sequence_length=spec.sequence_length, framework=leanest[1], tuning=tuning_of(spec),
+        sequence_length=spec.sequence_length, framework=MEMORY_LIKE.get(leanest[1], leanest[1]), tuning=tuning_of(spec),
+        settings=[name for name in SETTINGS if name not in CANNOT[leanest[1]]],
     )  # fmt: skip
     if short is None:  # GPU memory is not what is short: host memory or disks are
         return ()
     nearest = () if short.nearest is None else (short.nearest,)
-    return tuple(Fix(change=str(change), memory_gib=change.needed_gib) for change in (*short.changes, *nearest))
+    return tuple(Fix(change=_in_words(change), memory_gib=change.needed_gib) for change in (*short.changes, *nearest))
+
+
+def _in_words(change: Change) -> str:
+    """The change, and what it takes beside GPUs."""
+    beside = [f"{gib:,.0f} GiB of {what} per GPU" for what, gib in (
+        ("host memory", change.host_gib_per_gpu), ("NVMe", change.nvme_gib_per_gpu)) if gib > 0]  # fmt: skip
+    return f"{change}, with {' and '.join(beside)}" if beside else str(change)

@@ -23,6 +23,7 @@ from planner.training.search import Search
 from planner.training.sites import Site
 from planner.training.write import configuration
 from profiles.training.machine import Link, Machine
+from profiles.training.time import StepTime
 
 MAPPING_SHARE = 0.25
 """Of the time that is left, for each mapping at most."""
@@ -69,13 +70,13 @@ def _whole(site: Site, kinds: Sequence[Site]) -> Site:
 def _mapped(search: Search, whole: Site, part: Evaluated, seed: int) -> Mapped:
     spec, shape = search.spec, search.shape
     links = _fabric(spec.cluster, whole)
-    carried = traffic(shape, part.layouts, part.stage_layers(0), spec.sequence_length)
+    carried = traffic(shape, part.layouts, part.stage_layers(0), spec.sequence_length, part.framework)
     grid_shape = tuple(int(n[0]) for n in (part.layouts.pp, part.layouts.dp, part.layouts.cp, part.layouts.tp))
     in_order = np.arange(part.num_gpus).reshape(grid_shape)
-    typical = step_seconds(in_order, degrees(part.layouts), _typical(links, whole.machine), carried)
+    typical = step_seconds(in_order, degrees(part.layouts), _typical(links, whole), carried)
     if whole.parts:  # which stages are on which kind of node is what the layers were cut for: ranks stay in order
         real = step_seconds(in_order, degrees(part.layouts), links, carried)
-        timed = _timed(search, part, typical, real)
+        timed = _stretched(search, part, typical, real)
         return Mapped(configuration(search, timed, 0), _places(spec.cluster, whole, in_order.ravel()), None)
     limit_s = MAPPING_SHARE * max(search.seconds_left(), 1.0)
     mapping = map_ranks(degrees(part.layouts), links, carried, seed=seed, time_limit_s=limit_s)
@@ -102,7 +103,12 @@ def _timed(search: Search, part: Evaluated, typical: StepSeconds, real: StepSeco
             faster = replace(site, machine=_scaled(site.machine, before / after))
             time = time_of(spec, search.shape, faster, part.framework, part.layouts, search.performance)
             changed[name] = getattr(time, name)
-    time = replace(part.time, **changed)
+    return _with_times(search, part, replace(part.time, **changed))
+
+
+def _with_times(search: Search, part: Evaluated, time: StepTime) -> Evaluated:
+    """``part`` with other times, and what follows from them."""
+    spec, site = search.spec, part.site
     fitting = Fitting(np.arange(1), part.layouts, part.memory, part.num_evaluated, part.least_gib)
     return replace(evaluated(spec, search.shape, site, part.framework, fitting, time), splits=part.splits)
 
@@ -121,10 +127,25 @@ def _fabric(cluster: Cluster, site: Site) -> Fabric:
     )
 
 
-def _typical(links: Fabric, machine: Machine) -> Fabric:
-    """The same GPUs with links that are all as the machine says."""
+def _typical(links: Fabric, site: Site) -> Fabric:
+    """The same GPUs with links that are all as their kind's machine says, the slower one's between two kinds."""
+    machines = [part.machine for part in site.parts] or [site.machine]
+    of_gpu = np.repeat(np.arange(len(machines)), [machine.num_gpus for machine in machines])
+    between = np.array([machine.between.gb_per_s for machine in machines])[of_gpu]
+    within = np.array([machine.within.gb_per_s for machine in machines])[of_gpu]
     away = links.node[:, None] != links.node[None, :]
-    return replace(links, gb_per_s=np.where(away, machine.between.gb_per_s, machine.within.gb_per_s))
+    return replace(links, gb_per_s=np.where(away, np.minimum.outer(between, between), np.minimum.outer(within, within)))
+
+
+def _stretched(search: Search, part: Evaluated, typical: StepSeconds, real: StepSeconds) -> Evaluated:
+    """``part`` (one configuration) with its messages as much slower as the links are than the typical ones."""
+    changed = {}
+    for name in CROSSING:
+        field = name.split("_")[0]
+        before, after = (getattr(seconds, f"{field}_s") for seconds in (typical, real))
+        if before > 0:
+            changed[name] = getattr(part.time, name) * max(after / before, 1.0)
+    return _with_times(search, part, replace(part.time, **changed))
 
 
 def _places(cluster: Cluster, site: Site, gpu_of_rank: np.ndarray) -> tuple[Place, ...]:

@@ -4,7 +4,7 @@ The objective is ``communication.step_seconds``; its docstring has the maths. Pi
 dedicates workers by simulated annealing over the pipeline and stage 0's ring; here every ring of every stage counts,
 nodes share NICs, and ring orders are searched too. How a mapping is found:
 
-1. Ranks that talk most stay together: ``blocks`` puts TP (and CP) groups inside nodes where they fit.
+1. Ranks that talk most stay together: ``blocks`` puts TP groups inside nodes where they fit; CP groups at first too.
 2. The search starts from the best of the fixed orders, on the nodes as they come and along a chain of fast links.
 3. ``anneal`` moves blocks, replicas, stages and whole nodes, and turns parts of rings round, from a few starts.
 4. Few blocks: ``exhaust`` tries all that could still be better, which proves the best mapping of blocks.
@@ -21,8 +21,8 @@ from typing import Literal
 import numpy as np
 
 from planner.errors import InvalidInput
-from planner.program import Floats, Ints
-from planner.training.blocks import Slots, block_size, blocks_of, slots_of
+from planner.program import Ints
+from planner.training.blocks import Slots, block_sizes, blocks_of, slots_of
 from planner.training.bound import bound_seconds
 from planner.training.communication import Degrees, StepSeconds, Traffic, Uneven, step_seconds
 from planner.training.fabric import Fabric
@@ -49,7 +49,7 @@ class Mapping:
     proven:
         whether none is better among those that keep each block on one node: all of them were covered
     block_size:
-        ranks that were kept together on a node
+        ranks that were kept together on a node: tp where a node has room for a TP group
     moves:
         tried by the search
     """
@@ -87,21 +87,17 @@ def map_ranks(
         return step_seconds(grid, degrees, fabric, traffic, uneven)
 
     simple = {name: _grid(np.arange(degrees.world), degrees, name) for name in ORDERS}
-    size = block_size(degrees, fabric)
-    slots, single = slots_of(fabric, size), slots_of(fabric, 1)
-    shape = degrees.pp, degrees.dp, degrees.cp, degrees.tp
-    found = place_blocks(
-        blocks_of(degrees, fabric, traffic, slots, uneven), starts_of(degrees, fabric, slots), alike=slots.alike,
-        seed=seed, deadline_s=deadline_s,
-    )  # fmt: skip
-    grid, moves = slots.gpus[found.slot[: degrees.world // size]].reshape(shape), found.moves
-    if size > 1 and not slots.alike:  # once more, GPU by GPU
-        idle = np.setdiff1d(np.arange(fabric.num_gpus), grid)
-        finer = place_blocks(
-            blocks_of(degrees, fabric, traffic, single, uneven), [np.concatenate([grid.ravel(), idle])], alike=False,
-            seed=seed, deadline_s=deadline_s,
+    grid, proven, moves, size = simple[order], False, 0, 0
+    for size in block_sizes(degrees, fabric):
+        slots = slots_of(fabric, size)
+        starts = starts_of(degrees, fabric, slots)
+        coarser = _slots_of_blocks(grid, slots) if moves else None
+        found = place_blocks(
+            blocks_of(degrees, fabric, traffic, slots, uneven), starts if coarser is None else [coarser, *starts],
+            alike=slots.alike, seed=seed, deadline_s=deadline_s,
         )  # fmt: skip
-        grid, moves = single.gpus[finer.slot[: degrees.world]].reshape(shape), moves + finer.moves
+        grid = slots.gpus[found.slot[: degrees.world // size]].reshape(grid.shape)
+        proven, moves = found.proven and slots.alike, moves + found.moves
     best = min([grid, *simple.values()], key=lambda choice: seconds(choice).total_s)
     return Mapping(
         gpu_of_rank=_ranks(best, order),
@@ -109,10 +105,20 @@ def map_ranks(
         default_seconds=seconds(simple[order]),
         best_simple_seconds=min((seconds(choice) for choice in simple.values()), key=lambda s: s.total_s),
         bound_seconds=bound_seconds(degrees, fabric, traffic, uneven),
-        proven=found.proven and slots.alike,
+        proven=proven,
         block_size=size,
         moves=moves,
     )
+
+
+def _slots_of_blocks(grid: Ints, slots: Slots) -> Ints | None:
+    """(S,) slot of each block of ``grid``, then the idle ones; None where blocks do not fill whole slots."""
+    slot_of_gpu = np.full(slots.gpus.max() + 1, -1)
+    slot_of_gpu[slots.gpus] = np.arange(len(slots.gpus))[:, None]
+    used = slot_of_gpu[grid.reshape(-1, slots.gpus.shape[1])]
+    if (used < 0).any() or (used != used[:, :1]).any():
+        return None
+    return np.concatenate([used[:, 0], np.setdiff1d(np.arange(len(slots.gpus)), used[:, 0])])
 
 
 def _grid(gpu_of_rank: Ints, degrees: Degrees, order: Order) -> Ints:

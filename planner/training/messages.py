@@ -26,7 +26,9 @@ def degrees(layouts: Layouts) -> Degrees:
     return Degrees(*(int(column[0]) for column in (layouts.tp, layouts.cp, layouts.dp, layouts.pp, layouts.ep)))
 
 
-def traffic(shape: Transformer, layouts: Layouts, stage_layers: tuple[int, ...], sequence_length: int) -> Traffic:
+def traffic(
+    shape: Transformer, layouts: Layouts, stage_layers: tuple[int, ...], sequence_length: int, framework: str
+) -> Traffic:
     """Messages of one configuration (N = 1)."""
     tp, pp, cp = int(layouts.tp[0]), int(layouts.pp[0]), int(layouts.cp[0])
     micro_batches = int(layouts.num_micro_batches[0])
@@ -46,8 +48,20 @@ def traffic(shape: Transformer, layouts: Layouts, stage_layers: tuple[int, ...],
         ep_times=(EP_MESSAGES + 2 * again) * most * moe_share * micro_batches,
         p2p_gb=stream_gb / split,
         p2p_times=int(layouts.virtual_stages[0]) * -(-micro_batches // pp) if pp > 1 else 0.0,
-        dp_gb=_gradients_gb(shape, stage_layers, tp, int(layouts.ep[0])),
+        dp_gb=exchanges(layouts, framework) * _gradients_gb(shape, stage_layers, tp, int(layouts.ep[0])),
     )
+
+
+def exchanges(layouts: Layouts, framework: str) -> float:
+    """All-reduces of the gradients that replicas exchange as much as, in a step of one configuration (N = 1).
+
+    Sharded weights are gathered for both passes of every micro-batch and gradients scattered (ZeRO 3); FSDP without
+    resharding gathers them once for each micro-batch; everybody else sums gradients once in a step.
+    """
+    zero, micro_batches = int(layouts.zero[0]), int(layouts.num_micro_batches[0])
+    if zero == 3:
+        return 1.5 * micro_batches
+    return float(micro_batches) if zero == 2 and framework == "fsdp" else 1.0
 
 
 def _gradients_gb(shape: Transformer, stage_layers: tuple[int, ...], tp: int, ep: int) -> np.ndarray:

@@ -14,9 +14,9 @@ from dataclasses import fields, replace
 import numpy as np
 
 from planner.training.evaluate import Evaluated, Fitting, evaluated, fits, space_of, time_of
-from planner.training.mapping import uneven_layers
 from planner.training.sites import Site
 from planner.training.spec import Framework, TrainingSpec
+from planner.training.uneven import uneven_layers
 from profiles.training.layouts import Layouts
 from profiles.training.performance import TrainingPerformance
 from profiles.training.shape import Transformer
@@ -108,7 +108,7 @@ def _splits(shape: Transformer, site: Site, layouts: Layouts) -> dict[int, Split
         speeds = [
             part.machine.gpu.bf16_tflops for part in site.parts for _ in range(_stages_of(site, part, int(stages)))
         ]
-        splits[int(stages)] = tuple(int(n) for n in uneven_layers(shape.num_layers, speeds, 0.0, extra))
+        splits[int(stages)] = tuple(int(n) for n in uneven_layers(shape.num_layers, np.array(speeds), 0.0, extra))
     return splits
 
 

@@ -8,26 +8,26 @@ from dataclasses import dataclass
 import numpy as np
 
 from planner.program import Floats, Ints
-from planner.training.anneal import anneal, empty_state, exhaust, seconds_of
+from planner.training.anneal import anneal, exhaust, seconds_of
+from planner.training.block_cost import empty_state
 from planner.training.blocks import Blocks, Slots
 from planner.training.communication import Degrees
 from planner.training.fabric import Fabric
 
-NUM_WALKS = 4
-"""Annealing runs from different starts; the best of them counts."""
+NUM_MOVES = 140_000_000
+"""Moves of all walks, times 30 more than the number of blocks: what a move costs grows so, and this takes 3 to 4 s."""
 
-MOVES_PER_WALK = 60_000, 4_000
-"""Moves of a walk: so many, and so many more for each block. Twice as many gain under 1% on 64 nodes
-(``benchmarks/training_mapping.py``)."""
+MOST_MOVES = 20_000
+"""Moves of all walks for each block: small problems need no more."""
 
 HOT, COLD = 0.02, 2e-5
 """First and last temperature, as shares of the seconds at the start."""
 
-FEW_BLOCKS = 16
+FEW_BLOCKS = 12
 """Up to so many, the whole tree of mappings is tried ..."""
 
-MOST_VISITS = 3_000_000
-"""... until so many blocks were placed: about two seconds."""
+MOST_VISITS = 1_000_000
+"""... until so many blocks were placed: about a second."""
 
 PIECE = 20_000
 """Moves between two looks at the clock."""
@@ -45,21 +45,20 @@ class Placed:
 
 def place_blocks(b: Blocks, starts: list[Ints], *, alike: bool, seed: int, deadline_s: float) -> Placed:
     """The best placement that walks from ``starts`` (each (S,)) meet until ``deadline_s`` of ``time.perf_counter``."""
-    states = empty_state(b, seed)
-    values = [seconds_of(b, states, start) for start in starts]
-    order = np.argsort(values, kind="stable")
-    best, least = starts[int(order[0])], values[int(order[0])]
-    num_blocks, num_walks = b.next.shape[1], NUM_WALKS
-    moves = MOVES_PER_WALK[0] + MOVES_PER_WALK[1] * num_blocks
-    if num_blocks <= FEW_BLOCKS:
-        moves, num_walks = moves // 4, 2
-    made = 0
-    for walk in range(num_walks):
-        start = starts[int(order[walk % len(order)])]
-        slot, seconds, done = _walk(b, start, seed=seed + 7919 * walk, moves=moves, deadline_s=deadline_s)
-        made += done
-        if seconds < least:
-            best, least = slot, seconds
+    num_blocks = b.next.shape[1]
+    moves = min(NUM_MOVES // (30 + num_blocks), MOST_MOVES * num_blocks)
+    scouts = [
+        _walk(b, start, seed=seed + i, moves=moves // 3 // len(starts), deadline_s=deadline_s)
+        for i, start in enumerate(starts)
+    ]
+    scouts.sort(key=lambda scout: scout.seconds)
+    walks = [
+        _walk(b, scout.slot, seed=seed + len(starts) + i, moves=moves // 3, deadline_s=deadline_s)
+        for i, scout in enumerate(scouts[:2])
+    ]
+    made = sum(walk.moves for walk in scouts + walks)
+    found = min([scouts[0], *walks], key=lambda walk: walk.seconds)
+    best, least = found.slot, found.seconds
     proven = False
     if num_blocks <= FEW_BLOCKS and time.perf_counter() < deadline_s:
         best = best.copy()
@@ -67,7 +66,7 @@ def place_blocks(b: Blocks, starts: list[Ints], *, alike: bool, seed: int, deadl
     return Placed(best, least, proven, made)
 
 
-def _walk(b: Blocks, start: Ints, *, seed: int, moves: int, deadline_s: float) -> tuple[Ints, float, int]:
+def _walk(b: Blocks, start: Ints, *, seed: int, moves: int, deadline_s: float) -> Placed:
     state = empty_state(b, seed)
     seconds = seconds_of(b, state, start)
     temperature = seconds * np.geomspace(HOT, COLD, moves)
@@ -81,17 +80,29 @@ def _walk(b: Blocks, start: Ints, *, seed: int, moves: int, deadline_s: float) -
         done += len(piece)
         if seconds < least:
             best, least = slot, seconds
-    return best, least, done
+    return Placed(best, least, False, done)
 
 
 def starts_of(degrees: Degrees, fabric: Fabric, slots: Slots) -> list[Ints]:
-    """Both fixed orders of ranks on nodes as they are numbered, and on a chain of nodes along fast links; each (S,)."""
+    """Regular orders of blocks, on nodes as they are numbered and on a chain of nodes along fast links; each (S,).
+
+    A node takes the blocks of some stages of some neighbouring replicas: every way to split its slots between the two
+    that divides evenly. Groups of stages come first in some orders, groups of replicas in others. The two fixed orders
+    of ranks are among them.
+    """
     num_blocks = degrees.world // slots.gpus.shape[1]
-    per_chain = num_blocks // degrees.pp // degrees.dp  # blocks of one replica on one stage
-    blocks = np.arange(num_blocks)
-    by_replica = blocks.reshape(degrees.dp, degrees.pp, per_chain).transpose(1, 0, 2).ravel()
+    per_replica = num_blocks // degrees.pp // degrees.dp  # blocks of one replica on one stage
+    number = np.arange(num_blocks).reshape(degrees.pp, degrees.dp, per_replica)
+    per_node = int(np.bincount(slots.node).max())
+    orders = []
+    for stages in (k for k in range(1, degrees.pp + 1) if degrees.pp % k == 0 and k <= per_node):
+        fit = max(per_node // (stages * per_replica), 1)
+        replicas = max(k for k in range(1, degrees.dp + 1) if degrees.dp % k == 0 and k <= fit)
+        tiles = number.reshape(degrees.pp // stages, stages, degrees.dp // replicas, replicas, per_replica)
+        orders += [tiles.transpose(0, 2, 1, 3, 4).ravel(), tiles.transpose(2, 0, 1, 3, 4).ravel()]
     lines = [np.arange(len(slots.node)), np.argsort(_chain(fabric)[slots.node], kind="stable")]
-    return [np.concatenate([line[order], line[num_blocks:]]) for line in lines for order in (blocks, by_replica)]
+    # an order lists blocks by slot; its inverse is the slot of each block
+    return [np.concatenate([line[np.argsort(order)], line[num_blocks:]]) for line in lines for order in orders]
 
 
 def _chain(fabric: Fabric) -> Ints:

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from planner.training.spec import Framework, Offload, Precision, Recompute, TrainingSpec
+from planner.training.spec import Framework, Offload, Precision, Recompute, Shape, TrainingSpec
 from planner.types import Frozen, Plan
 
 Sharding = Literal["none", "zero1", "zero2", "zero3"]
@@ -47,8 +47,8 @@ class Configuration(Frozen):
     """One way to train. GPUs = tensor · pipeline · context · data parallel.
 
     ``step_error`` is the ``r`` of a 90% interval [step / (1 + r), step · (1 + r)]. ``shard_replicas`` of the data ·
-    context parallel replicas share one copy of what ``sharding`` shards. ``stage_layers``: layers of each pipeline stage.
-    Money, days and energy include failures and checkpoints (``goodput_fraction``).
+    context parallel replicas share one copy of what ``sharding`` shards. ``stage_layers``: layers of each stage. Money,
+    days and energy include failures and checkpoints (``goodput_fraction``).
     """
 
     framework: Framework
@@ -163,4 +163,5 @@ class TrainingPlan(Plan):
     finetune: tuple[FinetuneMemory, ...] = ()
     fixes: tuple[Fix, ...] = Field(default=(), description="where nothing fits")
     num_parameters: float | None = None
+    shape: Shape | None = Field(default=None, description="the model that was planned for, from its card or the spec")
     explanation: tuple[str, ...] = ()

@@ -105,7 +105,8 @@ class Recomputed:
 
     def _memory(self, layouts: Layouts, framework: str) -> float:
         length = self.spec.sequence_length
-        found = memory(self.shape, layouts, sequence_length=length, framework=framework, tuning=tuning(self.spec))
+        kind = "torchtitan" if framework == "fsdp" else framework  # which is what FSDP plans are rendered for
+        found = memory(self.shape, layouts, sequence_length=length, framework=kind, tuning=tuning(self.spec))
         return float(found.total_gib[0])
 
     def _step_ms(self, layouts: Layouts, machine: Machine, framework: str) -> float:

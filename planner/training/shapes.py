@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 from planner.errors import MissingProfile
 from planner.training.spec import Shape, TrainingSpec
 from profiles.names import KnownNames
@@ -42,3 +44,8 @@ def _shaped(shape: Shape) -> Transformer:
         moe_intermediate_size=shape.moe_intermediate_size,
         num_dense_layers=shape.num_dense_layers,
     )
+
+
+def described(shape: Transformer) -> Shape:
+    """The same as a spec writes it."""
+    return Shape(**asdict(shape))

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from planner.training.elastic import elastic_advice
-from planner.training.evaluate import best_of
+from planner.training.evaluate import best_of, best_of_each
 from planner.training.explain import explain
 from planner.training.failures import goodput
 from planner.training.infeasible import too_large, too_tight
@@ -18,7 +18,7 @@ from planner.training.mixed import joined_site
 from planner.training.pareto import pareto
 from planner.training.plan import Configuration, TrainingPlan
 from planner.training.search import Search, with_fastest_links
-from planner.training.shapes import shape_of
+from planner.training.shapes import described, shape_of
 from planner.training.sites import Site, node_counts, require_price, sites
 from planner.training.spec import TrainingSpec
 from planner.training.write import configuration
@@ -51,6 +51,7 @@ def solve(spec: TrainingSpec, facts: Facts, options: SolveOptions) -> TrainingPl
     plan = TrainingPlan(
         outcome="no_solution", spec=spec, solver="every configuration evaluated", profile_digest=facts.digest,
         num_evaluated=search.num_evaluated, num_fitting=search.num_fitting, num_parameters=shape.num_parameters,
+        shape=described(shape),
     )  # fmt: skip
     if best_of(search.found, spec.objective, 1, spec):
         plan = _answer(plan, search, kinds, options)
@@ -83,7 +84,8 @@ def _sites_to_try(kinds: Sequence[Site]) -> Iterator[Site]:
 def _answer(plan: TrainingPlan, search: Search, kinds: Sequence[Site], options: SolveOptions) -> TrainingPlan:
     spec, shape = search.spec, search.shape
     best = best_of(search.found, spec.objective, spec.top, spec)
-    mapped = map_best(search, kinds, best[:MAPPED], options.seed)
+    leaders = [found for found in best_of_each(search.found, spec) if found not in best[:MAPPED]]
+    mapped = map_best(search, kinds, [*best[:MAPPED], *leaders], options.seed)
     mapped = sorted(mapped, key=lambda m: _value(m.configuration, spec.objective))
     winner = mapped[0]
     value = _value(winner.configuration, spec.objective)
@@ -92,7 +94,8 @@ def _answer(plan: TrainingPlan, search: Search, kinds: Sequence[Site], options: 
     gap = (value - bound) / value
     ranked = tuple(m.configuration for m in mapped)
     if even:
-        ranked += tuple(configuration(search, *found) for found in best[MAPPED:])
+        others = (configuration(search, *found) for found in best[MAPPED:] if found not in leaders)
+        ranked = tuple(sorted((*ranked, *others), key=lambda c: _value(c, spec.objective)))
     plan = plan.model_copy(
         update={
             "outcome": "optimal" if search.complete and gap <= max(options.gap, 1e-9) else "feasible",

@@ -121,7 +121,7 @@ class TrainingSpec(Frozen):
     budget_usd: Positive | None = None
     power_limit_w: Positive | None = Field(default=None, description="of all GPUs while training")
     memory_reserve_gib: Annotated[float, Field(ge=0, le=1000, allow_inf_nan=False)] = Field(
-        default=1.0, description="of each GPU, kept free beyond what the memory model counts"
+        default=2.0, description="of each GPU, kept free beyond what the memory model counts"
     )
     failures: Failures = Failures()
     top: Annotated[int, Field(ge=1, le=1000)] = Field(default=20, description="configurations to list")

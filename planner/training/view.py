@@ -86,8 +86,8 @@ def _ranked(plan: TrainingPlan) -> Table:
     numeric = ("TP", "PP", "CP", "EP", "DP", "batch", "v", "GPUs", "step s", "±", "MFU", "GiB", "days", "$")
     return Table(
         title=f"Configurations, best first{more}",
-        columns=("framework", "TP", "PP", "CP", "EP", "DP", "batch", "v", "recompute", "sharding", "GPUs", "step s", "±",
-                 "MFU", "GiB", "days", "$"),
+        columns=("framework", "TP", "PP", "CP", "EP", "DP", "batch", "v", "recompute", "sharding", "GPUs", "step s",
+                 "±", "MFU", "GiB", "days", "$"),
         rows=tuple(_row(c) for c in shown),
         numeric=numeric,
     )  # fmt: skip
