@@ -9,7 +9,7 @@ import numpy as np
 from experts_data import stopwatch, verdict, workloads
 
 from planner.experts.balance import scaled
-from planner.experts.clock import Clock
+from planner.clock import Clock
 from planner.experts.dispatch import best_dispatch_near_home
 from planner.experts.eplb import greedy_hierarchical
 from planner.experts.grouplocal import away_from, place_group_local

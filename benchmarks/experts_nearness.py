@@ -12,7 +12,7 @@ from experts_data import mixtral_trace, stopwatch, verdict
 
 from planner.experts.advice import hops_curve
 from planner.experts.balance import balance
-from planner.experts.clock import Clock
+from planner.clock import Clock
 from planner.experts.eplb import default_placement
 from planner.experts.holdout import hops_of_tokens
 from planner.experts.measure import gpu_loads, measure

@@ -9,7 +9,7 @@ import numpy as np
 from experts_data import stopwatch, verdict, workloads
 
 from planner.experts.balance import scaled
-from planner.experts.clock import Clock
+from planner.clock import Clock
 from planner.experts.dispatch import best_dispatch
 from planner.experts.eplb import greedy_global
 from planner.experts.measure import balancedness
