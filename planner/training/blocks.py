@@ -248,7 +248,11 @@ def _ep_ring(fabric: Fabric, degrees: Degrees, slots: Slots) -> Floats:
 
 
 def _matrices(fabric: Fabric, degrees: Degrees, slots: Slots) -> tuple[Floats, Ints]:
-    """(M, S, S) distinct matrices of seconds per GB between slots, and (6,) which one each kind of hop goes by."""
+    """(M, S, S) distinct matrices of seconds per GB between slots, and (6,) which one each kind of hop goes by.
+
+    A hop is as slow as its slowest flow. Where the GPUs of a node differ, that makes chains look slower than they are,
+    which the search by single ranks puts right.
+    """
     inverse = fabric.seconds_per_gb
     gpus = slots.gpus
     size = gpus.shape[1]

@@ -152,6 +152,8 @@ def _time(field: str, plan: TrainingPlan, c: Configuration, truth: Truth, cluste
     if _differ(c.tokens_per_s, tokens / c.step_ms * 1e3):
         yield broken(f"{field}.tokens_per_s", f"{c.tokens_per_s:.6g} are not {tokens} in {c.step_ms:.6g} ms")
     flops = model_flops(cluster.shape, plan.spec.sequence_length, plan.spec.global_batch)
+    if plan.spec.finetune is not None:  # no gradients of weights, or a second forward pass in place of both gradients
+        flops *= 2 / 3
     mfu = flops / (c.step_ms / 1e3) / truth.peak_flop_per_s
     if _differ(c.mfu, mfu) or not 0 < c.mfu <= LARGEST_MFU:
         yield broken(f"{field}.mfu", f"{c.mfu:.6g}, but it is {mfu:.6g}")

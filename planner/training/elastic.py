@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from planner.training.evaluate import Evaluated, best_of
 from planner.training.failures import goodput
+from planner.training.model import Evaluated, best_of
 from planner.training.plan import Configuration, Elastic
 from planner.training.search import Search
 from planner.training.sites import Site, larger_counts

@@ -9,8 +9,8 @@ import numpy as np
 from planner.errors import InvalidInput
 from planner.program import Floats, Ints
 
-MOST_GPUS = 8192
-"""Of one mapping: the matrix of more would take over half a GB."""
+MOST_GPUS = 4096
+"""Of one mapping: the matrices of more would take over 1 GB."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from planner.training.evaluate import MEMORY_LIKE, Evaluated, memory_of, space_of, tuning_of
+from planner.training.model import MEMORY_LIKE, Evaluated, memory_of, space_of, tuning_of
 from planner.training.plan import Fix, TrainingPlan
 from planner.training.sites import Site
 from planner.training.spec import Framework, TrainingSpec

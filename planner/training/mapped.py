@@ -14,10 +14,10 @@ import numpy as np
 
 from planner.training.cluster import Cluster
 from planner.training.communication import StepSeconds, step_seconds
-from planner.training.evaluate import Evaluated, Fitting, evaluated, time_of
 from planner.training.fabric import MOST_GPUS, Fabric, fabric_of_nodes
 from planner.training.mapping import map_ranks
 from planner.training.messages import degrees, traffic
+from planner.training.model import Evaluated, Fitting, evaluated, time_of
 from planner.training.plan import Configuration, MappingGain, Place
 from planner.training.search import Search
 from planner.training.sites import Site

@@ -5,21 +5,21 @@ dedicates workers by simulated annealing over the pipeline and stage 0's ring; h
 nodes share NICs, and ring orders are searched too. How a mapping is found:
 
 1. Ranks that talk most stay together: ``blocks`` puts TP groups inside nodes where they fit; CP groups at first too.
-2. The search starts from the best of the fixed orders, on the nodes as they come and along a chain of fast links.
-3. ``anneal`` moves blocks, replicas, stages and whole nodes, and turns parts of rings round, from a few starts.
-4. Few blocks: ``exhaust`` tries all that could still be better, which proves the best mapping of blocks.
+2. ``place_blocks`` starts from regular orders, on nodes as they are numbered and along a chain of fast links.
+3. ``anneal`` moves blocks, replicas, stages and whole nodes, and turns parts of rings round.
+4. Of few blocks, it then tries every mapping that could still be better, which proves the best one.
 
 ``bound`` says how far below no mapping can get.
 """
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
+from planner.clock import Clock
 from planner.errors import InvalidInput
 from planner.program import Ints
 from planner.training.blocks import Slots, block_sizes, blocks_of, slots_of
@@ -81,29 +81,27 @@ def map_ranks(
         )  # fmt: skip
     if order not in ORDERS:
         raise InvalidInput(f"{order!r} is not an order of ranks", field="order", fix=f"use {' or '.join(ORDERS)}")
-    deadline_s = time.perf_counter() + time_limit_s
+    clock = Clock(time_limit_s)
 
     def seconds(grid: Ints) -> StepSeconds:
         return step_seconds(grid, degrees, fabric, traffic, uneven)
 
     simple = {name: _grid(np.arange(degrees.world), degrees, name) for name in ORDERS}
-    grid, proven, moves, size = simple[order], False, 0, 0
+    grids, proven, moves, size = list(simple.values()), False, 0, 0
     for size in block_sizes(degrees, fabric):
         slots = slots_of(fabric, size)
-        starts = starts_of(degrees, fabric, slots)
-        coarser = _slots_of_blocks(grid, slots) if moves else None
-        found = place_blocks(
-            blocks_of(degrees, fabric, traffic, slots, uneven), starts if coarser is None else [coarser, *starts],
-            alike=slots.alike, seed=seed, deadline_s=deadline_s,
-        )  # fmt: skip
-        grid = slots.gpus[found.slot[: degrees.world // size]].reshape(grid.shape)
+        blocks = blocks_of(degrees, fabric, traffic, slots, uneven)
+        before = (_slots_of_blocks(grid, slots) for grid in grids[len(simple) :])
+        starts = [*(slot for slot in before if slot is not None), *starts_of(degrees, fabric, slots)]
+        found = place_blocks(blocks, starts, alike=slots.alike, seed=seed, clock=clock)
+        grids.append(slots.gpus[found.slot[: degrees.world // size]].reshape(grids[0].shape))
         proven, moves = found.proven and slots.alike, moves + found.moves
-    best = min([grid, *simple.values()], key=lambda choice: seconds(choice).total_s)
+    best = min(grids, key=lambda grid: seconds(grid).total_s)
     return Mapping(
         gpu_of_rank=_ranks(best, order),
         seconds=seconds(best),
         default_seconds=seconds(simple[order]),
-        best_simple_seconds=min((seconds(choice) for choice in simple.values()), key=lambda s: s.total_s),
+        best_simple_seconds=min((seconds(grid) for grid in simple.values()), key=lambda s: s.total_s),
         bound_seconds=bound_seconds(degrees, fabric, traffic, uneven),
         proven=proven,
         block_size=size,

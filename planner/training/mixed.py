@@ -13,7 +13,7 @@ from dataclasses import fields, replace
 
 import numpy as np
 
-from planner.training.evaluate import Evaluated, Fitting, evaluated, fits, space_of, time_of
+from planner.training.model import Evaluated, Fitting, evaluated, fits, space_of, time_of
 from planner.training.sites import Site
 from planner.training.spec import Framework, TrainingSpec
 from planner.training.uneven import uneven_layers

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from planner.training.evaluate import within_limits
+from planner.training.model import within_limits
 from planner.training.plan import Configuration
 from planner.training.search import Search
 from planner.training.write import configuration

@@ -1,12 +1,15 @@
-"""The search for where blocks go: fixed orders to start from, annealing in pieces, and a proof where blocks are few."""
+"""The search for where blocks go: regular orders to start from, annealing, and a proof where blocks are few.
+
+A third of the moves scouts from every start; the best two that come of it each get another third.
+"""
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 
 import numpy as np
 
+from planner.clock import Clock
 from planner.program import Floats, Ints
 from planner.training.anneal import anneal, exhaust, seconds_of
 from planner.training.block_cost import empty_state
@@ -15,13 +18,17 @@ from planner.training.communication import Degrees
 from planner.training.fabric import Fabric
 
 NUM_MOVES = 140_000_000
-"""Moves of all walks, times 30 more than the number of blocks: what a move costs grows so, and this takes 3 to 4 s."""
+"""Moves in all, times what one costs, in units that make this about 3 s: 30, one per block, and ``EP_COST`` for each
+pair of blocks in a group of EP."""
+
+EP_COST = 1 / 8
+"""Of a pair of blocks that exchange tokens, beside a block."""
 
 MOST_MOVES = 20_000
-"""Moves of all walks for each block: small problems need no more."""
+"""Moves in all for each block: small problems need no more."""
 
-HOT, COLD = 0.02, 2e-5
-"""First and last temperature, as shares of the seconds at the start."""
+HOT, COLD = 0.01, 1e-4
+"""First and last temperature of a walk, as shares of the seconds at its start."""
 
 FEW_BLOCKS = 12
 """Up to so many, the whole tree of mappings is tried ..."""
@@ -29,7 +36,7 @@ FEW_BLOCKS = 12
 MOST_VISITS = 1_000_000
 """... until so many blocks were placed: about a second."""
 
-PIECE = 20_000
+PIECE = 2_000
 """Moves between two looks at the clock."""
 
 
@@ -43,36 +50,36 @@ class Placed:
     moves: int
 
 
-def place_blocks(b: Blocks, starts: list[Ints], *, alike: bool, seed: int, deadline_s: float) -> Placed:
-    """The best placement that walks from ``starts`` (each (S,)) meet until ``deadline_s`` of ``time.perf_counter``."""
+def place_blocks(b: Blocks, starts: list[Ints], *, alike: bool, seed: int, clock: Clock) -> Placed:
+    """The best placement that walks from ``starts`` (each (S,)) meet within ``clock``."""
     num_blocks = b.next.shape[1]
-    moves = min(NUM_MOVES // (30 + num_blocks), MOST_MOVES * num_blocks)
+    pairs = num_blocks * b.ep[0] if b.ep_weight > 0 else 0
+    moves = min(int(NUM_MOVES / (30 + num_blocks + EP_COST * pairs)), MOST_MOVES * num_blocks)
     scouts = [
-        _walk(b, start, seed=seed + i, moves=moves // 3 // len(starts), deadline_s=deadline_s)
-        for i, start in enumerate(starts)
+        _walk(b, start, seed=seed + i, moves=moves // 3 // len(starts), clock=clock) for i, start in enumerate(starts)
     ]
     scouts.sort(key=lambda scout: scout.seconds)
     walks = [
-        _walk(b, scout.slot, seed=seed + len(starts) + i, moves=moves // 3, deadline_s=deadline_s)
+        _walk(b, scout.slot, seed=seed + len(starts) + i, moves=moves // 3, clock=clock)
         for i, scout in enumerate(scouts[:2])
     ]
     made = sum(walk.moves for walk in scouts + walks)
     found = min([scouts[0], *walks], key=lambda walk: walk.seconds)
     best, least = found.slot, found.seconds
     proven = False
-    if num_blocks <= FEW_BLOCKS and time.perf_counter() < deadline_s:
+    if num_blocks <= FEW_BLOCKS and not clock.is_over():
         best = best.copy()
         least, proven = exhaust(b, empty_state(b, seed), best, least, MOST_VISITS, alike)
     return Placed(best, least, proven, made)
 
 
-def _walk(b: Blocks, start: Ints, *, seed: int, moves: int, deadline_s: float) -> Placed:
+def _walk(b: Blocks, start: Ints, *, seed: int, moves: int, clock: Clock) -> Placed:
     state = empty_state(b, seed)
     seconds = seconds_of(b, state, start)
     temperature = seconds * np.geomspace(HOT, COLD, moves)
     best, least, done = start, seconds, 0
     for first in range(0, moves, PIECE):
-        if time.perf_counter() >= deadline_s:
+        if clock.is_over():
             break
         piece = temperature[first : first + PIECE]
         slot = np.empty_like(start)

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from planner.training.evaluate import Evaluated, evaluate, within_limits
 from planner.training.mixed import evaluate_mixed
+from planner.training.model import Evaluated, evaluate, within_limits
 from planner.training.sites import Site
 from planner.training.spec import TrainingSpec
 from profiles.training.machine import Link

@@ -9,12 +9,12 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from planner.training.elastic import elastic_advice
-from planner.training.evaluate import best_of, best_of_each
 from planner.training.explain import explain
 from planner.training.failures import goodput
 from planner.training.infeasible import too_large, too_tight
 from planner.training.mapped import is_even, map_best
 from planner.training.mixed import joined_site
+from planner.training.model import best_of, best_of_each
 from planner.training.pareto import pareto
 from planner.training.plan import Configuration, TrainingPlan
 from planner.training.search import Search, with_fastest_links

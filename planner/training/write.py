@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from planner.training.evaluate import Evaluated
+from planner.training.model import Evaluated
 from planner.training.plan import Configuration, Memory, Parts, Sharding
 from planner.training.search import Search
 from profiles.training.layouts import OFFLOAD, PRECISIONS, RECOMPUTE
 from profiles.training.stages import STAGES
+from profiles.training.tuned_time import PARTS_LEFT
 
 SHARDINGS: tuple[Sharding, ...] = ("none", "zero1", "zero2", "zero3")
 
@@ -23,6 +24,7 @@ def configuration(search: Search, found: Evaluated, row: int) -> Configuration:
     peak = machine.gpu.bf16_tflops * 1e12 * num_gpus
     usd = float(found.usd[row])
     parts = _parts(found, row)
+    work = 1.0 if spec.finetune is None else PARTS_LEFT
     return Configuration(
         framework=found.framework,
         tensor_parallel=int(layouts.tp[row]),
@@ -47,7 +49,7 @@ def configuration(search: Search, found: Evaluated, row: int) -> Configuration:
         step_ms=step_ms,
         step_error=float(found.time.error[row]),
         origin=str(found.time.origin[row]),
-        mfu=shape.model_flops_per_step(spec.sequence_length, spec.global_batch) / (step_ms / 1e3) / peak,
+        mfu=work * shape.model_flops_per_step(spec.sequence_length, spec.global_batch) / (step_ms / 1e3) / peak,
         memory_gib_per_gpu=float(found.memory.total_gib[row]),
         memory_limit_gib=machine.gpu.memory_gib - spec.memory_reserve_gib,
         tokens_per_s=tokens / (step_ms / 1e3),

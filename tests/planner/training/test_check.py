@@ -77,7 +77,8 @@ def test_memory_that_does_not_fit_is_caught(plan, facts):
 
 @pytest.mark.parametrize(
     ("changes", "constraint"),
-    [({"deadline_days": 1e-6}, "deadline_days"), ({"budget_usd": 1e-6}, "budget_usd"), ({"power_limit_w": 1.0}, "power_limit_w")],
+    [({"deadline_days": 1e-6}, "deadline_days"), ({"budget_usd": 1e-6}, "budget_usd"),
+     ({"power_limit_w": 1.0}, "power_limit_w")],
 )  # fmt: skip
 def test_limits_are_held_against_the_plan(plan, facts, changes, constraint):
     found = check(plan.model_copy(update={"spec": plan.spec.model_copy(update=changes)}), facts)

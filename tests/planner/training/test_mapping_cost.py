@@ -142,5 +142,5 @@ def test_bad_links_name_the_field() -> None:
         with pytest.raises(InvalidInput) as caught:
             call()
         assert caught.value.field == field
-    with pytest.raises(InvalidInput, match="at most 8192"):
+    with pytest.raises(InvalidInput, match="at most 4096"):
         Fabric(good, np.zeros(9000, dtype=int))

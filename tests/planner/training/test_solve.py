@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from planner.errors import MissingProfile, UnknownName
 from planner.training.check import check
-from planner.training.evaluate import num_steps
 from planner.training.failures import goodput
+from planner.training.model import num_steps
 from planner.training.shapes import shape_of
 from planner.training.sites import node_counts, sites
 from planner.training.solve import solve

@@ -82,8 +82,8 @@ def test_every_row_can_run(framework, world, global_batch, num_layers, gpus_per_
     assert (found.dp * found.cp % found.shard == 0).all()
     assert ((found.shard == 1) | (found.zero > 0)).all()
     rows = np.stack([getattr(found, name) for name in (
-        "tp", "pp", "cp", "dp", "ep", "micro_batch", "virtual_stages", "recompute", "recomputed_layers", "zero", "shard",
-        "sequence_parallel", "precision", "offload")])  # fmt: skip
+        "tp", "pp", "cp", "dp", "ep", "micro_batch", "virtual_stages", "recompute", "recomputed_layers", "zero",
+        "shard", "sequence_parallel", "precision", "offload")])  # fmt: skip
     assert np.unique(rows, axis=1).shape[1] == len(found), "no configuration twice"
 
 
