@@ -17,15 +17,20 @@ if TYPE_CHECKING:
 
 @reports_errors
 def validate(
-    part: Annotated[str, typer.Argument(metavar="serving|power", help="what the file measures")],
+    part: Annotated[str, typer.Argument(metavar="serving|power|training", help="what the file measures")],
     file: Annotated[
-        Path, typer.Argument(metavar="CSV", help="measurements, in the columns of inference-latency or -power")
+        Path,
+        typer.Argument(
+            metavar="CSV",
+            help="measurements, in the columns of inference-latency, inference-power, training-iterations or "
+            "fsdp-throughput",
+        ),
     ],
     hold_out: Annotated[
         str | None,
         typer.Option(
             "--hold-out",
-            metavar="tp|lengths|concurrency|batch|model|gpu|random",
+            metavar="tp|lengths|concurrency|batch|model|gpu|gpus|random",
             help="cross-validate: predict each of these from the other rows of the file, not from the store",
         ),
     ] = None,
@@ -40,6 +45,7 @@ def validate(
     """Predict every row of a file of measurements and report the error; rows that cannot be predicted are named.
 
     Examples: gpuplan validate serving latency.csv · gpuplan validate power power.csv --hold-out batch --plot power.html
+    · gpuplan validate training steps.csv --hold-out model
     """
     from profiles.store import snapshot
     from profiles.validate import PARTS

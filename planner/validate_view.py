@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from planner.figures import figure
 from planner.types import Table, View
 from profiles.ingest.problems import counted
-from profiles.validate import Groups, Report
+from profiles.validate import Groups, Ranking, Report
 
 MOST_FARTHEST, MOST_LINES, MOST_CONTRADICTIONS = 5, 6, 10
 
@@ -30,6 +30,8 @@ def view(report: Report) -> View:
 def _tables(report: Report) -> Iterator[Table]:
     if report.judged:
         yield _overall(report)
+        if report.ranking is not None and report.ranking.groups:
+            yield _ranked(report.ranking)
         yield _broken_down(report, "By origin", ("origin",), report.origins())
         yield _broken_down(report, "By model and GPU", ("model", "GPU"), report.groups())
         if folds := report.folds():
@@ -48,6 +50,15 @@ def _overall(report: Report) -> Table:
         for name, found in report.metrics(report.judged).items()
     )
     return Table(title="Error", columns=columns, rows=rows, numeric=columns[1:])
+
+
+def _ranked(ranking: Ranking) -> Table:
+    columns = ("alternatives", "rows", "rank correlation", "regret of the best predicted")
+    rows = tuple(
+        (group.alternatives, f"{group.rows:,}", f"{group.spearman:.2f}", _percent(group.top1_regret))
+        for group in ranking.groups
+    )
+    return Table(title="Ranking of alternatives", columns=columns, rows=rows, numeric=columns[1:])
 
 
 def _broken_down(report: Report, title: str, names: tuple[str, ...], groups: Groups) -> Table:

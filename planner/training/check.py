@@ -148,6 +148,10 @@ def _time(field: str, plan: TrainingPlan, c: Configuration, truth: Truth, cluste
         yield broken(f"{field}.parts", f"add up to {parts:.6g} ms, not {c.step_ms:.6g}")
     if truth.links_are_even and _differ(c.step_ms, truth.step_ms):
         yield broken(f"{field}.step_ms", f"{c.step_ms:.6g}, but it is {truth.step_ms:.6g}")
+    if c.step_ms < truth.least_step_ms * (1 - RELATIVE):
+        yield broken(
+            f"{field}.step_ms", f"{c.step_ms:.6g}, but no placement makes it less than {truth.least_step_ms:.6g}"
+        )
     tokens = plan.spec.global_batch * plan.spec.sequence_length
     if _differ(c.tokens_per_s, tokens / c.step_ms * 1e3):
         yield broken(f"{field}.tokens_per_s", f"{c.tokens_per_s:.6g} are not {tokens} in {c.step_ms:.6g} ms")

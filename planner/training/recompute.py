@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -24,11 +24,16 @@ ZERO = ("none", "zero1", "zero2", "zero3")
 
 @dataclass(frozen=True)
 class Truth:
-    """One configuration, computed again. ``step_ms`` holds where ``links_are_even``."""
+    """One configuration, computed again.
+
+    ``step_ms`` holds where ``links_are_even``. Wherever ranks are placed, none is below ``least_step_ms``: the same with
+    links between nodes as fast as inside.
+    """
 
     memory_gib: float
     memory_limit_gib: float
     step_ms: float
+    least_step_ms: float
     links_are_even: bool
     peak_flop_per_s: float
     usd_per_gpu_hour: float | None
@@ -53,12 +58,13 @@ class Recomputed:
         for group in groups:
             kinds.setdefault((self._names.gpu(group.gpu), group.gpus_per_node), []).append(group)
         machines = [self._machine(members, c.num_nodes if len(kinds) == 1 else None) for members in kinds.values()]
-        first_stage, needed, steps = 0, [], []
+        first_stage, needed, steps, least = 0, [], [], []
         for machine in machines:
             stages = c.pipeline_parallel * machine.num_gpus // c.num_gpus if len(machines) > 1 else c.pipeline_parallel
             layouts = _layouts(c, c.stage_layers[first_stage : first_stage + stages])
             needed.append(float(self._memory(layouts, c.framework)))
             steps.append(self._step_ms(layouts, machine, c.framework))
+            least.append(self._step_ms(layouts, self._best_links(machine), c.framework))
             first_stage += stages
         counts = [machine.num_gpus for machine in machines]
         gpus = [machine.gpu for machine in machines]
@@ -66,6 +72,7 @@ class Recomputed:
             memory_gib=max(needed),
             memory_limit_gib=min(gpu.memory_gib for gpu in gpus) - self.spec.memory_reserve_gib,
             step_ms=max(steps),
+            least_step_ms=max(least),
             links_are_even=len(machines) == 1 and self._even(groups),
             peak_flop_per_s=sum(n * gpu.bf16_tflops * 1e12 for n, gpu in zip(counts, gpus, strict=True)),
             usd_per_gpu_hour=self._price(groups),
@@ -90,6 +97,13 @@ class Recomputed:
             nvme_gb_per_s=min(g.nvme_gb_per_s for g in groups),
             nvme_gib=min(g.nvme_gib for g in groups),
         )
+
+    def _best_links(self, machine: Machine) -> Machine:
+        """``machine`` as if it were one node, or all its nodes had the cluster's fastest link."""
+        rates = self.spec.cluster.node_gb_per_s()
+        fastest = float(rates[np.isfinite(rates)].max(initial=0.0))
+        rate = max(fastest, machine.within.gb_per_s * machine.gpus_per_node)
+        return replace(machine, between=Link(rate, min(machine.within.latency_us, machine.between.latency_us)))
 
     def _rates(self, groups: list[NodeGroup]) -> np.ndarray:
         """Of all links between different nodes of ``groups``."""

@@ -63,10 +63,15 @@ class Search:
 
 
 def with_fastest_links(site: Site, fastest_gb_per_s: float) -> Site:
-    """``site`` as if every link between nodes were as fast as the fastest: no mapping does better."""
-    link = Link(fastest_gb_per_s, site.machine.between.latency_us)
+    """``site`` as if every GPU could send to every other as fast as inside a node, or over the fastest link of nodes.
+
+    Then it does not matter where ranks are: no mapping does better.
+    """
+    machine = site.machine
+    rate = max(fastest_gb_per_s, machine.within.gb_per_s * machine.gpus_per_node)
+    link = Link(rate, min(machine.between.latency_us, machine.within.latency_us))
     parts = tuple(with_fastest_links(part, fastest_gb_per_s) for part in site.parts)
-    return replace(site, machine=replace(site.machine, between=link), parts=parts)
+    return replace(site, machine=replace(machine, between=link), parts=parts)
 
 
 def _best(spec: TrainingSpec, part: Evaluated) -> Evaluated:

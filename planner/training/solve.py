@@ -121,7 +121,7 @@ def _value(configuration: Configuration, objective: str) -> float:
 
 
 def _bound(search: Search, kinds: Sequence[Site]) -> float:
-    """The best that any configuration would come to if every link between nodes were as fast as the fastest."""
+    """The best that any configuration would come to on the best links that can be thought of."""
     spec = search.spec
     rates = spec.cluster.node_gb_per_s()
     fastest = float(rates[np.isfinite(rates)].max())

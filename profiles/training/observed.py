@@ -107,7 +107,7 @@ def _steps(rows: Sequence[tuple[TrainingMeasurement, Ran]]) -> Observed:
 
 
 def _products(facts: Facts) -> Observed:
-    gpus = {gpu.name: gpu for gpu in facts.gpus if gpu.bf16_tflops}
+    gpus = {gpu.name: gpu for gpu in facts.gpus}
     sweeps: dict[str, list[GemmMeasurement]] = defaultdict(list)
     for product in facts.gemms:
         sixteen_bits = product.precision in ("bf16", "fp16")
@@ -115,7 +115,7 @@ def _products(facts: Facts) -> Observed:
             sweeps[product.gpu].append(product)
     rows = [row for sweep in sweeps.values() for row in sweep[:: -(-len(sweep) // MOST_PRODUCTS)]]
     m, n, k = np.array([(row.m, row.n, row.k) for row in rows], dtype=float).reshape(-1, 3).T
-    flop_per_s = np.array([(gpus[row.gpu].bf16_tflops or 0.0) * 1e12 for row in rows])
+    flop_per_s = np.array([gpus[row.gpu].bf16_tflops * 1e12 for row in rows])
     memory = np.array([gpus[row.gpu].memory_bandwidth_gb_per_s * 1e9 for row in rows])
     return Observed(
         np.log([row.time_us * 1e-6 for row in rows]),

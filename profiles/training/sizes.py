@@ -100,9 +100,9 @@ def sizes_of(shape: Transformer, sequence_length: int) -> Sizes:
 def speeds_of(machine: Machine) -> Speeds:
     """Of one machine, as its datasheets say."""
     gpu = machine.gpu
-    flop_per_s = (gpu.bf16_tflops or 0.0) * 1e12
+    flop_per_s = gpu.bf16_tflops * 1e12
     numbers = (
-        flop_per_s, (gpu.fp8_tflops or 0.0) * 1e12 or flop_per_s, gpu.memory_bandwidth_gb_per_s * 1e9,
+        flop_per_s, (gpu.fp8_tflops or gpu.bf16_tflops) * 1e12, gpu.memory_bandwidth_gb_per_s * 1e9,
         machine.gpus_per_node, machine.within.gb_per_s * 1e9, machine.between.gb_per_s * 1e9,
         machine.within.latency_us * 1e-6, machine.between.latency_us * 1e-6, machine.host_gb_per_s * 1e9,
         machine.nvme_gb_per_s * 1e9 / machine.gpus_per_node,

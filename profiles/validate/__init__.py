@@ -13,9 +13,11 @@ from profiles.validate.parity_html import parity_html
 from profiles.validate.parity_png import parity_png, require_matplotlib
 from profiles.validate.part import Part
 from profiles.validate.power import POWER
+from profiles.validate.ranking import Ranked, Ranking
 from profiles.validate.report import Compared, Contradiction, Groups, Judged, Metrics, Report, Unpredicted
 from profiles.validate.run import validate
 from profiles.validate.serving import SERVING
+from profiles.validate.training import TRAINING
 
 __all__ = [
     "PARTS",
@@ -25,6 +27,8 @@ __all__ = [
     "Judged",
     "Metrics",
     "Part",
+    "Ranked",
+    "Ranking",
     "Report",
     "Unpredicted",
     "parity_html",
@@ -33,5 +37,5 @@ __all__ = [
     "validate",
 ]
 
-PARTS: dict[str, Part[Any]] = {part.name: part for part in (SERVING, POWER)}
+PARTS: dict[str, Part[Any]] = {part.name: part for part in (SERVING, POWER, TRAINING)}
 """Every kind of file that can be validated, by its name on the command line."""

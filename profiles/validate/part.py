@@ -67,6 +67,8 @@ class Part(Generic[M]):
         facts that hold nothing of this kind but these
     predict:
         for each row its prediction, or why there is none
+    alternatives:
+        the choice that a row is one of, in words; such rows are ranked by the first quantity, less is better
     """
 
     name: str
@@ -80,6 +82,7 @@ class Part(Generic[M]):
     stored: Callable[[Facts], Sequence[M]]
     given: Callable[[Facts, Sequence[M]], Facts]
     predict: Callable[[Facts, Sequence[M]], Sequence[Predicted | str]]
+    alternatives: Callable[[M], str] | None = None
 
 
 @dataclass(frozen=True)

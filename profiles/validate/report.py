@@ -9,12 +9,16 @@ from typing import Any, get_args
 import numpy as np
 
 from profiles.types import Origin
+from profiles.validate.ranking import Ranking
 
 STORE = "store"
 """The split of a report whose predictions all came from the store."""
 
 RANDOM = "random"
 """The split into random folds."""
+
+HELD_OUT = {"lengths": "set of lengths", "tp": "TP degree", "gpu": "GPU type", "gpus": "number of GPUs"}
+"""What splits leave out, where their name does not say it."""
 
 
 @dataclass(frozen=True)
@@ -102,12 +106,14 @@ class Report:
     rows_readable: int
     rows_in_store: int
     notes: tuple[str, ...]
+    ranking: Ranking | None = None
+    """Of rows that are alternatives, in files that have such."""
 
     @property
     def source(self) -> str:
         """What the rows were predicted from, in words."""
         known = {STORE: "from the store", RANDOM: "in random folds of the file"}
-        held_out = {"lengths": "pair of lengths", "tp": "TP degree", "gpu": "GPU type"}.get(self.split, self.split)
+        held_out = HELD_OUT.get(self.split, self.split)
         return known.get(self.split, f"leaving out each {held_out} of the file")
 
     def metrics(self, judged: Sequence[Judged]) -> dict[str, Metrics]:
@@ -136,6 +142,7 @@ class Report:
             "seed": self.seed,
             "profile_digest": self.profile_digest,
             **self._errors(self.judged),
+            **self._ranked(),
             "rows_in_store": self.rows_in_store,
             "unpredicted": [asdict(row) for row in self.unpredicted],
             "contradictions": [asdict(found) for found in self.contradictions],
@@ -145,6 +152,13 @@ class Report:
             "predictions": [asdict(row) for row in self.judged],
             "notes": list(self.notes),
         }
+
+    def _ranked(self) -> dict[str, Any]:
+        if self.ranking is None:
+            return {}
+        names = ("spearman_within_group", "top1_regret_mean", "top1_regret_max")
+        groups = [asdict(group) for group in self.ranking.groups]
+        return {name: getattr(self.ranking, name) for name in names} | {"ranked_groups": groups}
 
     def _by(self, key: Callable[[Judged], tuple[str, ...]]) -> Groups:
         found: Groups = {}

@@ -13,6 +13,7 @@ from profiles.names import KnownNames
 from profiles.types import Facts, content_digest
 from profiles.validate.folds import Fold, folds, identity
 from profiles.validate.part import Case, M, Part, Predicted
+from profiles.validate.ranking import ranking
 from profiles.validate.report import RANDOM, STORE, Compared, Contradiction, Judged, Report, Unpredicted
 
 
@@ -37,6 +38,7 @@ def validate(part: Part[M], path: Path, facts: Facts, *, hold_out: str | None = 
         used = part.given(facts, [case.fact for case in cases])
     in_store = 0 if hold_out else _num_in_store(part, cases, facts)
     judged: list[Judged] = []
+    ranked: list[tuple[str, float, float]] = []
     for fold in planned:
         found = part.predict(fold.facts, [cases[i].fact for i in fold.held_out])
         for i, answer in zip(fold.held_out, found, strict=True):
@@ -44,6 +46,9 @@ def validate(part: Part[M], path: Path, facts: Facts, *, hold_out: str | None = 
                 unpredicted.append(Unpredicted(cases[i].row.line, answer))
             else:
                 judged.append(_judged(part, cases[i], answer, fold.name))
+                if part.alternatives is not None:
+                    first = judged[-1].compared[part.quantities[0]]
+                    ranked.append((part.alternatives(cases[i].fact), first.predicted, first.measured))
     return Report(
         part=part.name,
         file=path.name,
@@ -57,6 +62,7 @@ def validate(part: Part[M], path: Path, facts: Facts, *, hold_out: str | None = 
         rows_readable=len(cases),
         rows_in_store=in_store,
         notes=tuple(_notes(part, hold_out, planned, in_store)),
+        ranking=None if part.alternatives is None else ranking(ranked),
     )
 
 

@@ -25,7 +25,12 @@ POWER_ROW = {
     "mean_batch": "15.5", "mean_output_tokens": "2000", "output_tokens_per_s": "1200", "mean_power_w": "520",
     "joules_per_output_token": "", "itl_p50_ms": "12", "itl_p90_ms": "", "itl_p95_ms": "", "itl_p99_ms": "",
 }  # fmt: skip
-ROWS = {"serving": SERVING_ROW, "power": POWER_ROW}
+TRAINING_ROW = {
+    "model": "7b", "sequence_length": "2048", "gpus": "64", "gpu": "h100_80gb", "micro_batch": "6", "grad_accum": "",
+    "global_batch": "768", "precision": "amp_bf16", "sharding": "FULL_SHARD", "activation_checkpointing": "False",
+    "activation_cpu_offload": "False", "parameters": "6658859008", "tokens_per_s_per_gpu": "10000", "mfu_percent": "43",
+}  # fmt: skip
+ROWS = {"serving": SERVING_ROW, "power": POWER_ROW, "training": TRAINING_ROW}
 
 Write = Callable[..., Path]
 

@@ -128,7 +128,7 @@ def test_a_split_that_a_part_does_not_have_is_refused(write: Write, facts: Facts
             validate(PARTS[part], write(part, {}), facts, hold_out="lenghts")
         assert error.value.field == "--hold-out"
         assert error.value.fix is not None
-        assert all(split in error.value.fix for split in (*SPLITS, "batch"))
+        assert all(split in error.value.fix for split in (*PARTS[part].splits, "random"))
 
 
 def _rows(path: Path, facts: Facts) -> list[Measurement]:

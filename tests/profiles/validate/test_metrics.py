@@ -124,7 +124,8 @@ def test_every_interval_is_that_of_its_own_quantity(
 @pytest.mark.parametrize("split", [None, "random"])
 def test_the_document_has_the_keys_of_the_contract(part: str, split: str | None, write: Write, facts: Facts) -> None:
     bad = {"model": "nobody/knows"}
-    path = write(part, {}, bad, {"tp": "2", "gpus": "2"} if part == "power" else {"tp": "2"})
+    another = {"serving": {"tp": "2"}, "power": {"tp": "2", "gpus": "2"}, "training": {"micro_batch": "12"}}
+    path = write(part, {}, bad, another[part])
     document = validate(PARTS[part], path, facts, hold_out=split).document()
     assert document["rows"] == 2
     assert [set(row) for row in document["unpredicted"]] == [{"row", "reason"}]
