@@ -8,8 +8,8 @@ from __future__ import annotations
 import numpy as np
 from experts_data import stopwatch, verdict, workloads
 
-from planner.experts.balance import scaled
 from planner.clock import Clock
+from planner.experts.balance import scaled
 from planner.experts.dispatch import best_dispatch_near_home
 from planner.experts.eplb import greedy_hierarchical
 from planner.experts.grouplocal import away_from, place_group_local

@@ -10,9 +10,9 @@ import time
 import numpy as np
 from experts_data import mixtral_trace, stopwatch, verdict
 
+from planner.clock import Clock
 from planner.experts.advice import hops_curve
 from planner.experts.balance import balance
-from planner.clock import Clock
 from planner.experts.eplb import default_placement
 from planner.experts.holdout import hops_of_tokens
 from planner.experts.measure import gpu_loads, measure

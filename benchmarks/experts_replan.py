@@ -8,8 +8,8 @@ from __future__ import annotations
 import numpy as np
 from experts_data import stopwatch, verdict, workloads
 
-from planner.experts.balance import balance, scaled
 from planner.clock import Clock
+from planner.experts.balance import balance, scaled
 from planner.experts.eplb import greedy_global
 from planner.experts.measure import balancedness
 from planner.experts.placement import even_share, held_of, num_moves

@@ -8,8 +8,8 @@ from __future__ import annotations
 import numpy as np
 from experts_data import stopwatch, verdict, workloads
 
-from planner.experts.balance import scaled
 from planner.clock import Clock
+from planner.experts.balance import scaled
 from planner.experts.dispatch import best_dispatch
 from planner.experts.eplb import greedy_global
 from planner.experts.measure import balancedness

@@ -1,4 +1,4 @@
-"""Functions that are imported when first called: planners that compile code or load solvers must not slow others down."""
+"""Functions that are imported when first called: a planner that compiles code must not slow the others down."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ ZERO = ("none", "zero1", "zero2", "zero3")
 class Truth:
     """One configuration, computed again.
 
-    ``step_ms`` holds where ``links_are_even``. Wherever ranks are placed, none is below ``least_step_ms``: the same with
+    ``step_ms`` holds where ``links_are_even``. Wherever ranks are placed none is below ``least_step_ms``: the same with
     links between nodes as fast as inside.
     """
 
