@@ -11,6 +11,7 @@ import typer
 
 from planner import command
 from planner.command import Database, Json, reports_errors
+from planner.errors import InvalidInput
 from planner.profile_commands import profiles_app
 from planner.simulate_command import simulate
 from planner.types import EXIT_CODES, SolveOptions
@@ -74,6 +75,10 @@ def plan_serving(
     attain: Annotated[
         float, typer.Option("--attain", min=0.01, max=1, help="share of requests that should meet it, with --verify")
     ] = 0.99,
+    row: Annotated[
+        Path | None,
+        typer.Option("--row", metavar="FILE", help="plan within what this row's power carries (power spec or plan)"),
+    ] = None,
     time_limit: TimeLimit = 30.0,
     seed: Seed = 0,
     gap: Gap = 1e-4,
@@ -87,7 +92,13 @@ def plan_serving(
     """
     options = SolveOptions(time_limit_s=time_limit, seed=seed, gap=gap)
     answered: Answer | None = None
-    if verify is not None:
+    if row is not None:
+        if verify is not None:
+            raise InvalidInput("cannot be combined with --verify", field="--row", fix="plan on the row first")
+        from planner.on_row import answer_on_row
+
+        answered = partial(answer_on_row, row=row)
+    elif verify is not None:
         from planner.replayed import answer_replayed
 
         answered = partial(answer_replayed, trace=verify, target=attain)
@@ -125,6 +136,44 @@ def plan_experts(
     _plan("experts", files, extra, options, out, database, json_output)
 
 
+@plan_app.command("training")
+@reports_errors
+def plan_training(
+    spec: Annotated[Path, typer.Argument(help="spec (YAML or JSON)")],
+    time_limit: TimeLimit = 60.0,
+    seed: Seed = 0,
+    gap: Gap = 1e-4,
+    out: Out = None,
+    database: Database = None,
+    json_output: Json = False,
+) -> None:
+    """Plan how to train a model: parallel degrees, micro-batch, recomputation, and which rank runs on which GPU.
+
+    Example: gpuplan plan training examples/training.yaml
+    """
+    options = SolveOptions(time_limit_s=time_limit, seed=seed, gap=gap)
+    _plan("training", [spec], {}, options, out, database, json_output)
+
+
+@plan_app.command("power")
+@reports_errors
+def plan_power(
+    spec: Annotated[Path, typer.Argument(help="spec (YAML or JSON)")],
+    time_limit: TimeLimit = 300.0,
+    seed: Seed = 0,
+    gap: Gap = 1e-4,
+    out: Out = None,
+    database: Database = None,
+    json_output: Json = False,
+) -> None:
+    """Plan how many servers a row's power carries, under which capping, and on which feeds they go.
+
+    Example: gpuplan plan power examples/power.yaml
+    """
+    options = SolveOptions(time_limit_s=time_limit, seed=seed, gap=gap)
+    _plan("power", [spec], {}, options, out, database, json_output)
+
+
 def _plan(
     kind: str, files: list[Path], extra: dict[str, Any], options: SolveOptions, out: Path | None, database: str | None,
     json_output: bool, answered: Answer | None = None,
@@ -136,7 +185,7 @@ def _plan(
     engine = command.open_store(database)
     with command.working("reading the request"):
         spec = planner.load(files, extra)
-    with command.working("planning"):
+    with command.progressing("planning"):
         plan = answered(spec, engine, options) if answered else answer(kind, spec, engine, options)
     if out is not None:
         command.write_whole(out, plan.model_dump_json(indent=2) + "\n")

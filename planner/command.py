@@ -79,6 +79,28 @@ def working(message: str) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def progressing(message: str) -> Iterator[None]:
+    """A progress bar on stderr for work that tells how far along it is, on a terminal only."""
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    from planner.progress import showing
+
+    console = err()
+    if not console.is_terminal:
+        yield
+        return
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(message, total=None)
+
+        def show(label: str, fraction: float) -> None:
+            bar.update(task, description=f"{message}: {label}", total=1.0, completed=fraction)
+
+        with showing(show):
+            yield
+
+
 def write_whole(path: Path, content: str | bytes, option: str = "--out") -> None:
     """Write a file so that it is there whole or not at all; ``option`` named it on the command line."""
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")

@@ -34,9 +34,7 @@ def read_document(path: Path) -> Any:
         The file is missing, too large, not text, not well-formed, has a key twice, or a number that is no number.
     """
     try:
-        if path.stat().st_size > MOST_BYTES:
-            raise InvalidInput(f"is larger than {MOST_BYTES >> 20} MiB", field=str(path))
-        text = path.read_text(encoding="utf-8-sig")
+        text = text_of(path)
     except OSError as error:
         raise InvalidInput(f"cannot be read: {error.strerror}", field=str(path), fix="check the path") from None
     except UnicodeDecodeError:
@@ -46,6 +44,18 @@ def read_document(path: Path) -> Any:
     if path.suffix == ".json" or text.lstrip()[0] in "{[":
         return parse_json(text, str(path))
     return _parse_yaml(text, str(path))
+
+
+def text_of(path: Path, most_bytes: int = MOST_BYTES) -> str:
+    """The text in a file of limited size: no more is read, whatever the file is.
+
+    Raises ``InvalidInput`` where it is larger, ``OSError`` and ``UnicodeDecodeError`` as reading does.
+    """
+    with path.open("rb") as file:
+        content = file.read(most_bytes + 1)
+    if len(content) > most_bytes:
+        raise InvalidInput(f"is larger than {most_bytes >> 20} MiB", field=str(path))
+    return content.decode("utf-8-sig")
 
 
 def parse_json(text: str, source: str) -> Any:

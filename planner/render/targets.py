@@ -6,11 +6,16 @@ from typing import Any
 
 from planner.errors import FailedCheck, InvalidInput, UnknownName
 from planner.render.experts import RENDERERS as EXPERTS
+from planner.render.power import RENDERERS as POWER
 from planner.render.renderer import Renderer
 from planner.render.training import RENDERERS as TRAINING
 from planner.types import Plan
 
-RENDERERS: dict[str, dict[str, Renderer[Any]]] = {"experts": dict(EXPERTS), "training": dict(TRAINING)}
+RENDERERS: dict[str, dict[str, Renderer[Any]]] = {
+    "experts": dict(EXPERTS),
+    "training": dict(TRAINING),
+    "power": dict(POWER),
+}
 
 
 def render_plan(plan: Plan, target: str) -> dict[str, str]:

@@ -27,6 +27,11 @@ def _sound(write: Writer) -> Writer:
     def render(plan: TrainingPlan) -> dict[str, str]:
         if not plan.ranked:
             raise InvalidInput("ranks no configuration: there is nothing to render", field="PLAN")
+        if plan.spec.finetune is not None:
+            raise InvalidInput(
+                f"is for {plan.spec.finetune.method}: no target trains so from flags alone", field="PLAN",
+                fix="take the degrees from the plan into your fine-tuning library",
+            )  # fmt: skip
         for found in plan.ranked:
             if world(found) != found.num_gpus:
                 raise FailedCheck(

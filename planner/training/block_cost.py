@@ -75,7 +75,8 @@ def inner(function: Function) -> Function:
     """Compile as a part of what calls it, without counting references: nothing here allocates, and counting those of
     the arrays of ``Blocks`` and ``State`` at every access takes thirty times as long as the work itself.
     """
-    return cast("Function", numba.njit(error_model="numpy", no_cpython_wrapper=True, _nrt=False)(function))
+    uncounted: dict[str, Any] = {"no_cpython_wrapper": True, "_nrt": False}
+    return cast("Function", numba.njit(error_model="numpy", **uncounted)(function))
 
 
 def empty_state(b: Blocks, seed: int) -> State:
@@ -114,7 +115,7 @@ def hop_seconds(b: Blocks, s: State, kind: int, block: int) -> float:
         crowd = max(s.leaving[kind, sender], s.entering[kind, receiver])
         if crowd > b.num_nics:
             seconds *= crowd / b.num_nics
-    return max(seconds, inside)
+    return float(max(seconds, inside))
 
 
 @inner
@@ -338,4 +339,4 @@ def _compute_by_batches(b: Blocks, s: State) -> float:
             speed = _slowest_gpu(b, s, per_replica * (d + dp * stage), per_replica)
             longest = max(longest, b.stage_s[stage] / speed)
         rate += 1.0 / longest
-    return dp / rate
+    return float(dp / rate)

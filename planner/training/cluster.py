@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import numpy as np
@@ -131,6 +132,37 @@ class Cluster(Frozen):
                 matrix[of[:, None] != of[None, :]] = self.between_groups_gb_per_s
         np.fill_diagonal(matrix, np.inf)
         return matrix
+
+    def link_rates(self, groups: Sequence[int] | None = None) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Rates of the links between different nodes of ``groups`` (default: all), and how many links have each.
+
+        As ``node_gb_per_s``, without its matrix where nothing was measured: clusters may have 100,000 nodes.
+        """
+        members = range(len(self.groups)) if groups is None else groups
+        if self.gb_per_s is not None:
+            nodes = np.flatnonzero(np.isin(self.group_of_node, list(members)))
+            rates = self.node_gb_per_s()[np.ix_(nodes, nodes)]
+            return np.unique(rates[np.isfinite(rates)], return_counts=True)
+        found: dict[float, int] = {}
+        for i in members:
+            for j in members:
+                one, other = self.groups[i], self.groups[j]
+                rate = min(group.between_gb_per_s * NIC_SHARE[group.nic] for group in (one, other))
+                if i != j and self.between_groups_gb_per_s is not None:
+                    rate = self.between_groups_gb_per_s
+                links = one.nodes * (other.nodes - (i == j))
+                if links:
+                    found[rate] = found.get(rate, 0) + links
+        ordered = sorted(found)
+        return np.array(ordered), np.array([found[rate] for rate in ordered], dtype=np.int64)
+
+    def typical_rate(self, groups: Sequence[int]) -> float:
+        """The median over links between different nodes of ``groups``; of a single node, what its group says."""
+        rates, counts = self.link_rates(groups)
+        if not len(rates):
+            group = self.groups[groups[0]]
+            return group.between_gb_per_s * NIC_SHARE[group.nic]
+        return float(rates[np.searchsorted(np.cumsum(counts), counts.sum() / 2)])
 
     def host_names(self) -> tuple[str, ...]:
         """A name for each node: as given, or ``GROUP-0``, ``GROUP-1`` and so on."""

@@ -21,6 +21,8 @@ BYTES_PER_PARAMETER = 14.0
 """Of a checkpoint of mixed-precision Adam: bf16 weights, and fp32 weights and two moments."""
 
 SHORTEST_S = 1.0
+SHORT = 1e-9
+"""Share of the mean time between failures below which a checkpoint counts as short."""
 
 
 def goodput(num_parameters: float, num_gpus: int, failures: Failures) -> Goodput:
@@ -43,6 +45,8 @@ def goodput(num_parameters: float, num_gpus: int, failures: Failures) -> Goodput
 
 def best_interval_s(mtbf_s: float, checkpoint_s: float) -> float:
     """Seconds of work between checkpoints that lose least; √(2·δ·M) when δ is short (Young, CACM 1974)."""
+    if checkpoint_s < SHORT * mtbf_s:  # where W loses its digits
+        return max(float(np.sqrt(2 * checkpoint_s * mtbf_s)), SHORTEST_S)
     branch = float(np.real(lambertw(-np.exp(-1 - checkpoint_s / mtbf_s))))
     return max(mtbf_s * (1 + branch), SHORTEST_S)
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from planner.training.model import MEMORY_LIKE, Evaluated, memory_of, space_of, tuning_of
-from planner.training.plan import Fix, TrainingPlan
+from planner.training.plan import Configuration, Fix, TrainingPlan
 from planner.training.sites import Site
 from planner.training.spec import Framework, TrainingSpec
 from planner.types import Conflict, Relaxation
@@ -52,6 +52,28 @@ def too_tight(plan: TrainingPlan, spec: TrainingSpec, found: Sequence[Evaluated]
     return plan.model_copy(update={"outcome": "infeasible", "conflicts": (conflict,)})
 
 
+def keeps_limits(spec: TrainingSpec, c: Configuration) -> bool:
+    """Whether a configuration keeps deadline, budget and power limit."""
+    limits = (
+        (c.days_to_train, spec.deadline_days), (c.usd_to_train, spec.budget_usd), (c.power_w, spec.power_limit_w)
+    )  # fmt: skip
+    return all(limit is None or (value is not None and value <= limit) for value, limit in limits)
+
+
+def too_tight_on_links(plan: TrainingPlan, spec: TrainingSpec, mapped: Sequence[Configuration]) -> TrainingPlan:
+    """On typical links limits were kept; on those that there are, none of the configurations that were mapped does."""
+    days = min(c.days_to_train for c in mapped)
+    fastest = min(mapped, key=lambda c: c.days_to_train)
+    usd = "" if fastest.usd_to_train is None else f" for {fastest.usd_to_train:,.4g} USD"
+    names = tuple(name for name in ("deadline_days", "budget_usd", "power_limit_w") if getattr(spec, name) is not None)
+    told = f"on the measured links the fastest of {len(mapped)} mapped configurations takes {days:,.4g} days{usd}"
+    relaxations: tuple[Relaxation, ...] = ()
+    if spec.deadline_days is not None and days > spec.deadline_days:
+        relaxations = (Relaxation(limit="deadline_days", current=spec.deadline_days, needed=days, detail=told),)
+    conflict = Conflict(constraints=names, detail=told, relaxations=relaxations)
+    return plan.model_copy(update={"outcome": "no_solution", "conflicts": (conflict,)})
+
+
 def too_large(
     plan: TrainingPlan, spec: TrainingSpec, shape: Transformer, kinds: Sequence[Site], least_gib: float
 ) -> TrainingPlan:
@@ -60,6 +82,8 @@ def too_large(
         return plan.model_copy(update={"outcome": "infeasible", "conflicts": (_no_degrees(spec, shape),)})
     gpu = max((kind.machine.gpu for kind in kinds), key=lambda gpu: gpu.memory_gib)
     room = gpu.memory_gib - spec.memory_reserve_gib
+    if least_gib <= room:
+        return plan.model_copy(update={"outcome": "infeasible", "conflicts": (_host_is_short(spec, shape, kinds),)})
     fixes = _fixes(spec, shape, kinds)
     advice = f"; {fixes[0].change} would need {fixes[0].memory_gib:,.1f} GiB" if fixes else ""
     conflict = Conflict(
@@ -75,13 +99,42 @@ def too_large(
     return plan.model_copy(update={"outcome": "infeasible", "conflicts": (conflict,), "fixes": fixes})
 
 
+def _host_is_short(spec: TrainingSpec, shape: Transformer, kinds: Sequence[Site]) -> Conflict:
+    """GPUs have the memory, but what is offloaded has no place: the least that would do on any kind of node."""
+    short = []
+    for site in kinds:
+        machine = site.machine
+        for framework in spec.choices.frameworks:
+            needed = memory_of(spec, shape, space_of(spec, shape, site, framework), framework)
+            fit = needed.total_gib <= machine.gpu.memory_gib - spec.memory_reserve_gib
+            if fit.any():
+                row = int(np.where(fit, needed.host_gib_per_gpu + needed.nvme_gib_per_gpu, np.inf).argmin())
+                host, nvme = (float(gib[row]) * machine.gpus_per_node for gib in (
+                    needed.host_gib_per_gpu, needed.nvme_gib_per_gpu))  # fmt: skip
+                short.append((host + nvme, host, nvme, machine))
+    _, host, nvme, machine = min(short, key=lambda one: one[:3])
+    places = (
+        ("host_memory_gib", machine.host_memory_gib, host), ("nvme_gib", machine.nvme_gib, nvme)
+    )  # fmt: skip
+    wanted = [(name, has, needs) for name, has, needs in places if needs > has]
+    told = " and ".join(f"{name} of {needs:,.0f} or more, now {has:,.0f}" for name, has, needs in wanted)
+    return Conflict(
+        constraints=tuple(f"cluster.groups: {name}" for name, _, _ in wanted),
+        detail=f"GPU memory is enough with what is offloaded, but that has no place: give nodes a {told}",
+        relaxations=tuple(
+            Relaxation(limit=f"cluster.groups: {name}", current=has, needed=needs, detail="per node")
+            for name, has, needs in wanted
+        ),
+    )
+
+
 def _no_degrees(spec: TrainingSpec, shape: Transformer) -> Conflict:
     heads, layers = shape.num_attention_heads, shape.num_layers
     return Conflict(
         constraints=("global_batch", "cluster.groups", "choices"),
         detail=f"no degrees exist: tensor parallel must divide {heads} heads, stages be at most {layers}, and replicas "
         f"divide the global batch of {spec.global_batch}; try a global batch that is a multiple of the number of "
-        "nodes, or fewer fixed choices",
+        "nodes, or fewer fixed choices (megatron-lm knows zero 0 and 1, fsdp 2 and 3)",
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from planner.documents import read_document, validated
+from planner.documents import read_document, text_of, validated
 from planner.errors import InvalidInput
 from planner.training.spec import TrainingSpec
 from profiles.ingest import hf_config
@@ -68,9 +68,7 @@ def _with_matrix(document: dict[str, Any], path: Path) -> dict[str, Any]:
 
 def _read_matrix(path: Path) -> list[list[float]]:
     try:
-        if path.stat().st_size > MOST_MATRIX_BYTES:
-            raise InvalidInput(f"is larger than {MOST_MATRIX_BYTES >> 20} MiB", field=str(path))
-        rows = [row for row in csv.reader(path.read_text(encoding="utf-8-sig").splitlines()) if any(row)]
+        rows = [row for row in csv.reader(text_of(path, MOST_MATRIX_BYTES).splitlines()) if any(row)]
     except OSError as error:
         raise InvalidInput(f"cannot be read: {error.strerror}", field=str(path), fix="check the path") from None
     except (UnicodeDecodeError, csv.Error):

@@ -41,12 +41,11 @@ class Mapped:
     gain: MappingGain | None
 
 
-def is_even(cluster: Cluster, nodes: Sequence[int] | None = None) -> bool:
-    """Whether all links between nodes (those given, or all) are equally fast."""
-    rates = cluster.node_gb_per_s()
-    rates = rates if nodes is None else rates[np.ix_(nodes, nodes)]
-    apart = rates[np.isfinite(rates)]
-    return not len(apart) or bool(np.ptp(apart) <= 1e-9 * apart.max())
+def is_even(cluster: Cluster, groups: Sequence[str] | None = None) -> bool:
+    """Whether all links between nodes (of those groups, or all) are equally fast."""
+    names = [group.name for group in cluster.groups]
+    rates, _ = cluster.link_rates(None if groups is None else [names.index(name) for name in groups])
+    return not len(rates) or bool(np.ptp(rates) <= 1e-9 * rates.max())
 
 
 def map_best(search: Search, kinds: Sequence[Site], best: Sequence[tuple[Evaluated, int]], seed: int) -> list[Mapped]:
@@ -54,7 +53,7 @@ def map_best(search: Search, kinds: Sequence[Site], best: Sequence[tuple[Evaluat
     spec, found = search.spec, []
     for part, row in best:
         whole = _whole(part.site, kinds)
-        if is_even(spec.cluster, whole.nodes) or part.num_gpus > MOST_GPUS:
+        if is_even(spec.cluster, whole.groups) or part.num_gpus > MOST_GPUS:
             places = _places(spec.cluster, part.site, np.arange(part.num_gpus))
             found.append(Mapped(configuration(search, part, row), places, None))
         else:

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from planner.training.failures import goodput
 from planner.training.sites import Site
 from planner.training.space import configurations
-from planner.training.spec import Framework, TrainingSpec
+from planner.training.spec import Choices, Framework, TrainingSpec
 from profiles.performance.answers import Floats
 from profiles.training.finetune import EVERY_PARAMETER, ZEROTH_ORDER, Tuning, lora
 from profiles.training.layouts import Layouts
@@ -39,8 +39,9 @@ from profiles.types import GpuType
 Rows = NDArray[np.intp]
 Arrays = TypeVar("Arrays", StepTime, Memory)
 
-MEMORY_LIKE = {"fsdp": "torchtitan"}
-"""FSDP plans are rendered for torchtitan, which keeps more bytes of a logit than what its steps were timed on."""
+MEMORY_LIKE = {"fsdp": "torchtitan", "megatron-lm": "megatron-core"}
+"""FSDP plans are rendered for torchtitan, which keeps more bytes of a logit than what its steps were timed on; Megatron
+runs with flash attention today, which keeps no scores."""
 
 COMPUTE_POWER, WAIT_POWER = 0.9, 0.45
 """Of TDP, while computing and while waiting for others: assumptions, after POLCA (2024, figure 4), where training
@@ -127,11 +128,18 @@ def evaluate(spec: TrainingSpec, shape: Transformer, site: Site, performance: Tr
 
 def space_of(spec: TrainingSpec, shape: Transformer, site: Site, framework: Framework) -> Layouts:
     """Every configuration of ``framework`` on all GPUs of ``site``."""
-    machine = site.machine
+    machine, choices = site.machine, _possible(spec.choices, site.machine.gpu)
     return configurations(
-        framework, shape, spec.choices, world=machine.num_gpus, gpus_per_node=machine.gpus_per_node,
+        framework, shape, choices, world=machine.num_gpus, gpus_per_node=machine.gpus_per_node,
         global_batch=spec.global_batch, sequence_length=spec.sequence_length,
     )  # fmt: skip
+
+
+def _possible(choices: Choices, gpu: GpuType) -> Choices:
+    """``choices`` that the GPU type has units for."""
+    if gpu.fp8_tflops is not None:
+        return choices
+    return choices.model_copy(update={"precision": tuple(name for name in choices.precision if name != "fp8")})
 
 
 def memory_of(spec: TrainingSpec, shape: Transformer, layouts: Layouts, framework: Framework) -> Memory:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
+from planner.training.cluster import MOST_GPUS, Positive
 from planner.training.spec import Framework, Offload, Precision, Recompute, Shape, TrainingSpec
 from planner.types import Frozen, Plan
+from profiles.types import Count
 
 Sharding = Literal["none", "zero1", "zero2", "zero3"]
 
@@ -52,26 +54,26 @@ class Configuration(Frozen):
     """
 
     framework: Framework
-    tensor_parallel: int
-    pipeline_parallel: int
-    data_parallel: int
-    context_parallel: int
-    expert_parallel: int
-    micro_batch: int
-    num_micro_batches: int
-    virtual_stages: int
-    stage_layers: tuple[int, ...]
+    tensor_parallel: Count
+    pipeline_parallel: Count
+    data_parallel: Count
+    context_parallel: Count
+    expert_parallel: Count
+    micro_batch: Count
+    num_micro_batches: Annotated[int, Field(ge=1)]
+    virtual_stages: Count
+    stage_layers: tuple[Count, ...] = Field(min_length=1)
     recompute: Recompute
-    recomputed_layers: int = Field(description="of a stage, where recompute is full")
+    recomputed_layers: int = Field(ge=0, description="of a stage, where recompute is full")
     sharding: Sharding
-    shard_replicas: int
+    shard_replicas: Count
     sequence_parallel: bool
     precision: Precision
     offload: Offload
     groups: tuple[str, ...] = Field(description="node groups in use")
-    num_nodes: int
-    num_gpus: int
-    step_ms: float
+    num_nodes: Count
+    num_gpus: Annotated[int, Field(ge=1, le=2 * MOST_GPUS)]
+    step_ms: Positive
     step_error: float
     origin: str
     mfu: float
@@ -120,9 +122,10 @@ class Goodput(Frozen):
 class Elastic(Frozen):
     """The best configuration with another number of nodes, and what it costs to switch to it."""
 
-    num_nodes: int
-    num_gpus: int
-    configuration: Configuration | None
+    num_nodes: Count
+    num_gpus: Count
+    configuration: Configuration | None = Field(description="may leave nodes idle that divide badly")
+    on_typical_links: bool = Field(default=False, description="of nodes that nobody measured")
     switch_s: float = Field(description="write, reshard and read a universal checkpoint, and restart")
     why_not: str = ""
 

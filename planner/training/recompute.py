@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from planner.training.cluster import NIC_LATENCY_US, NIC_SHARE, WITHIN_LATENCY_US, NodeGroup
+from planner.training.cluster import NIC_LATENCY_US, WITHIN_LATENCY_US, NodeGroup
 from planner.training.plan import Configuration
 from planner.training.spec import TrainingSpec
 from profiles.names import KnownNames
@@ -18,6 +18,9 @@ from profiles.training.performance import TrainingPerformance
 from profiles.training.shape import Transformer
 from profiles.training.tuned_time import tuned_time
 from profiles.types import Facts
+
+RUN_AS = {"fsdp": "torchtitan", "megatron-lm": "megatron-core"}
+"""What plans are rendered for, whose memory counts."""
 
 ZERO = ("none", "zero1", "zero2", "zero3")
 
@@ -82,14 +85,13 @@ class Recomputed:
 
     def _machine(self, groups: list[NodeGroup], num_nodes: int | None) -> Machine:
         gpu = self._names.gpu_type(groups[0].gpu)
-        rates = self._rates(groups)
         return Machine(
             gpu=gpu,
             gpus_per_node=groups[0].gpus_per_node,
             num_nodes=num_nodes or sum(group.nodes for group in groups),
             within=Link(min(g.within_gb_per_s or gpu.interconnect_gb_per_s / 2 for g in groups), WITHIN_LATENCY_US),
             between=Link(
-                float(np.median(rates)) if len(rates) else groups[0].between_gb_per_s * NIC_SHARE[groups[0].nic],
+                self.spec.cluster.typical_rate(self._numbers(groups)),
                 max(NIC_LATENCY_US[g.nic] for g in groups),
             ),
             host_gb_per_s=min(g.host_gb_per_s for g in groups),
@@ -100,26 +102,21 @@ class Recomputed:
 
     def _best_links(self, machine: Machine) -> Machine:
         """``machine`` as if it were one node, or all its nodes had the cluster's fastest link."""
-        rates = self.spec.cluster.node_gb_per_s()
-        fastest = float(rates[np.isfinite(rates)].max(initial=0.0))
+        fastest = float(self.spec.cluster.link_rates()[0].max(initial=0.0))
         rate = max(fastest, machine.within.gb_per_s * machine.gpus_per_node)
         return replace(machine, between=Link(rate, min(machine.within.latency_us, machine.between.latency_us)))
 
-    def _rates(self, groups: list[NodeGroup]) -> np.ndarray:
-        """Of all links between different nodes of ``groups``."""
+    def _numbers(self, groups: list[NodeGroup]) -> list[int]:
         names = [group.name for group in self.spec.cluster.groups]
-        numbers = [names.index(group.name) for group in groups]
-        nodes = np.flatnonzero(np.isin(self.spec.cluster.group_of_node, numbers))
-        rates = self.spec.cluster.node_gb_per_s()[np.ix_(nodes, nodes)]
-        return rates[np.isfinite(rates)]
+        return [names.index(group.name) for group in groups]
 
     def _even(self, groups: list[NodeGroup]) -> bool:
-        rates = self._rates(groups)
+        rates, _ = self.spec.cluster.link_rates(self._numbers(groups))
         return not len(rates) or bool(rates.max() - rates.min() <= 1e-9 * rates.max())
 
     def _memory(self, layouts: Layouts, framework: str) -> float:
         length = self.spec.sequence_length
-        kind = "torchtitan" if framework == "fsdp" else framework  # which is what FSDP plans are rendered for
+        kind = RUN_AS.get(framework, framework)
         found = memory(self.shape, layouts, sequence_length=length, framework=kind, tuning=tuning(self.spec))
         return float(found.total_gib[0])
 

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from planner.errors import MissingProfile
+from planner.errors import InvalidInput, MissingProfile
 from planner.training.spec import Shape, TrainingSpec
 from profiles.names import KnownNames
 from profiles.training.shape import Transformer, transformer
 from profiles.types import Facts
 
+OTHER_KIND = 0.15
+"""Models whose parameters differ so much from those of their shape are no plain transformers (state-space layers)."""
+
 
 def shape_of(spec: TrainingSpec, facts: Facts) -> Transformer:
-    """The model to train; ``MissingProfile`` where neither the spec nor the store knows its shape."""
+    """The model to train.
+
+    ``MissingProfile`` where neither spec nor store knows its shape, ``InvalidInput`` where it is no transformer.
+    """
     if spec.shape is not None:
         return _shaped(spec.shape)
     names = KnownNames.of(facts)
@@ -24,7 +30,14 @@ def shape_of(spec: TrainingSpec, facts: Facts) -> Transformer:
             fix="give the spec a shape, name its config.json (model: path/config.json), or import it with "
             "gpuplan profiles import hf-config config.json",
         )
-    return transformer(card)
+    shape = transformer(card)
+    if abs(shape.num_parameters / card.num_parameters - 1) > OTHER_KIND:
+        raise InvalidInput(
+            f"{card.name} has {card.num_parameters / 1e9:.1f} billion parameters, a transformer of its shape "
+            f"{shape.num_parameters / 1e9:.1f}: it is of another kind, of which nothing is known",
+            field="model", fix="give the spec the shape of a transformer that comes near",
+        )  # fmt: skip
+    return shape
 
 
 def _shaped(shape: Shape) -> Transformer:

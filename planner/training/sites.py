@@ -8,10 +8,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from planner.errors import MissingProfile
-from planner.training.cluster import NIC_LATENCY_US, NIC_SHARE, WITHIN_LATENCY_US, NodeGroup
+from planner.training.cluster import NIC_LATENCY_US, WITHIN_LATENCY_US, NodeGroup
+from planner.training.space import divisors
 from planner.training.spec import TrainingSpec
 from profiles.names import KnownNames
 from profiles.training.machine import Link, Machine
+from profiles.training.shape import Transformer
 from profiles.types import Facts, GpuType
 
 FEW_NODES = 16
@@ -20,8 +22,8 @@ FEW_NODES = 16
 SHARES_OF_NODES = (15 / 16, 7 / 8, 3 / 4, 5 / 8, 1 / 2, 3 / 8, 1 / 4, 1 / 8)
 """Of more nodes, these are tried too."""
 
-NEAR = 0.9
-"""The number of nodes from this share up with the most divisors is tried too: 641 nodes split badly, 640 well."""
+PROMISING = 10
+"""So many that divide well are tried too."""
 
 
 @dataclass(frozen=True)
@@ -59,10 +61,7 @@ def _site(spec: TrainingSpec, facts: Facts, gpu: GpuType, members: list[int]) ->
     cluster = spec.cluster
     groups = [cluster.groups[i] for i in members]
     nodes = np.flatnonzero(np.isin(cluster.group_of_node, members))
-    rates = cluster.node_gb_per_s()[np.ix_(nodes, nodes)]
-    apart = rates[~np.eye(len(nodes), dtype=bool)]
-    group = groups[0]
-    between = float(np.median(apart)) if len(apart) else group.between_gb_per_s * NIC_SHARE[group.nic]
+    group, between = groups[0], cluster.typical_rate(members)
     within = min(g.within_gb_per_s or gpu.interconnect_gb_per_s / 2 for g in groups)
     machine = Machine(
         gpu=gpu,
@@ -92,23 +91,37 @@ def _usd_per_gpu_hour(group: NodeGroup, gpu: GpuType, facts: Facts) -> float | N
     return min(offers)[1] if offers else None
 
 
-def node_counts(num_nodes: int, gpus_per_node: int) -> list[int]:
+def node_counts(num_nodes: int, gpus_per_node: int, spec: TrainingSpec, shape: Transformer) -> list[int]:
     """Numbers of nodes to try, the most first."""
     if num_nodes <= FEW_NODES:
         return list(range(num_nodes, 0, -1))
-    near = range(int(np.ceil(NEAR * num_nodes)), num_nodes)
-    smooth = max(near, key=lambda n: (_num_divisors(n * gpus_per_node), n))
     shares = (max(int(share * num_nodes), 1) for share in SHARES_OF_NODES)
-    return sorted({num_nodes, num_nodes - 1, smooth, *shares}, reverse=True)
+    return sorted({num_nodes, *shares, *promising(num_nodes, gpus_per_node, spec, shape)}, reverse=True)
+
+
+def promising(num_nodes: int, gpus_per_node: int, spec: TrainingSpec, shape: Transformer) -> list[int]:
+    """Numbers of nodes that divide well: the ``PROMISING`` with the most GPUs at work.
+
+    641 nodes split badly, 640 well. Of a world of w GPUs that degrees can make up at all, w · m / (m + pp − 1) · L /
+    (pp · ⌈L / pp⌉) work, at best: what the pipeline's bubble and its fullest stage leave. Memory is not asked.
+    """
+    tp = divisors(shape.num_attention_heads)
+    replicas = divisors(spec.global_batch)
+    halves = divisors(max(spec.sequence_length // 2, 1))
+    stages = np.arange(1, shape.num_layers + 1)
+    wide = np.unique(np.multiply.outer(tp[tp <= gpus_per_node], halves[halves <= gpus_per_node]))
+    world = np.multiply.outer(np.multiply.outer(wide, replicas), stages)
+    batches = spec.global_batch // replicas[:, None]
+    busy = batches / (batches + stages - 1) * shape.num_layers / (stages * np.ceil(shape.num_layers / stages))
+    fits = (world <= num_nodes * gpus_per_node) & (world % gpus_per_node == 0)
+    at_work = np.zeros(num_nodes + 1)
+    np.maximum.at(at_work, world[fits] // gpus_per_node, (world * busy)[fits])
+    return [int(n) for n in np.argsort(-at_work, kind="stable")[:PROMISING] if at_work[n] > 0]
 
 
 def larger_counts(num_nodes: int) -> Iterator[int]:
     """Numbers of nodes to give advice about, beyond what there is."""
     yield from sorted({num_nodes + 1, -(-num_nodes * 5 // 4), num_nodes * 2})
-
-
-def _num_divisors(number: int) -> int:
-    return sum(2 if i * i < number else 1 for i in range(1, int(number**0.5) + 1) if number % i == 0)
 
 
 def require_price(site: Site) -> float:

@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterator, Sequence
 
-import numpy as np
-
-from planner.training.elastic import elastic_advice
+from planner.training.elastic import by_nodes, elastic_advice
 from planner.training.explain import explain
 from planner.training.failures import goodput
-from planner.training.infeasible import too_large, too_tight
+from planner.training.infeasible import keeps_limits, too_large, too_tight, too_tight_on_links
 from planner.training.mapped import is_even, map_best
 from planner.training.mixed import joined_site
-from planner.training.model import best_of, best_of_each
-from planner.training.pareto import pareto
+from planner.training.model import Evaluated, best_of, best_of_each
+from planner.training.pareto import pareto, pareto_of
 from planner.training.plan import Configuration, TrainingPlan
 from planner.training.search import Search, with_fastest_links
 from planner.training.shapes import described, shape_of
 from planner.training.sites import Site, node_counts, require_price, sites
 from planner.training.spec import TrainingSpec
-from planner.training.write import configuration
+from planner.training.write import configuration, value_of
 from planner.types import SolveOptions
 from profiles.training.performance import TrainingPerformance
 from profiles.types import Facts
 
-MAPPED = 10
-"""Of the best by the model, so many are mapped onto links that are uneven; they are what is ranked then."""
+MAPPED = 6
+"""Of the best by typical links, so many are mapped onto the real ones; where these are uneven, those are ranked."""
 
 
 def solve(spec: TrainingSpec, facts: Facts, options: SolveOptions) -> TrainingPlan:
@@ -63,13 +60,13 @@ def solve(spec: TrainingSpec, facts: Facts, options: SolveOptions) -> TrainingPl
 
 
 def _fill(search: Search, kinds: Sequence[Site]) -> None:
-    for site in _sites_to_try(kinds):
+    for site in _sites_to_try(kinds, search):
         search.add(site)
         if search.out_of_time():
             return
 
 
-def _sites_to_try(kinds: Sequence[Site]) -> Iterator[Site]:
+def _sites_to_try(kinds: Sequence[Site], search: Search) -> Iterator[Site]:
     """All nodes of every kind first, together and apart, then fewer of them."""
     together = joined_site(kinds)
     if together is not None:
@@ -77,56 +74,65 @@ def _sites_to_try(kinds: Sequence[Site]) -> Iterator[Site]:
     yield from kinds
     for kind in kinds:
         machine = kind.machine
-        for count in node_counts(machine.num_nodes, machine.gpus_per_node)[1:]:
+        for count in node_counts(machine.num_nodes, machine.gpus_per_node, search.spec, search.shape)[1:]:
             yield kind.first(count)
 
 
 def _answer(plan: TrainingPlan, search: Search, kinds: Sequence[Site], options: SolveOptions) -> TrainingPlan:
-    spec, shape = search.spec, search.shape
-    best = best_of(search.found, spec.objective, spec.top, spec)
-    leaders = [found for found in best_of_each(search.found, spec) if found not in best[:MAPPED]]
-    mapped = map_best(search, kinds, [*best[:MAPPED], *leaders], options.seed)
-    mapped = sorted(mapped, key=lambda m: _value(m.configuration, spec.objective))
-    winner = mapped[0]
-    value = _value(winner.configuration, spec.objective)
-    even = is_even(spec.cluster)
+    spec, even = search.spec, is_even(search.spec.cluster)
+    mapped = map_best(search, kinds, _to_map(search, even), options.seed)
+    kept = [one for one in mapped if keeps_limits(spec, one.configuration)]
+    if not kept:
+        return too_tight_on_links(plan, spec, [one.configuration for one in mapped])
+    kept.sort(key=lambda one: value_of(one.configuration, spec.objective))
+    winner, on_links = kept[0], [one.configuration for one in kept]
+    ranked = _even_ranks(search, on_links) if even else on_links[: spec.top]
+    value = value_of(winner.configuration, spec.objective)
     bound = value if even else min(_bound(search, kinds), value)
-    gap = (value - bound) / value
-    ranked = tuple(m.configuration for m in mapped)
-    if even:
-        others = (configuration(search, *found) for found in best[MAPPED:] if found not in leaders)
-        ranked = tuple(sorted((*ranked, *others), key=lambda c: _value(c, spec.objective)))
+    gap = (value - bound) / value if value > 0 else 0.0
     plan = plan.model_copy(
         update={
             "outcome": "optimal" if search.complete and gap <= max(options.gap, 1e-9) else "feasible",
             "objective": value,
             "bound": bound if search.complete else None,
             "gap": gap if search.complete else None,
-            "ranked": ranked,
-            "pareto": pareto(search),
+            "ranked": tuple(ranked),
+            "pareto": pareto(search) if even else pareto_of(on_links),
             "mapping": winner.places,
             "mapping_gain": winner.gain,
-            "goodput": goodput(shape.num_parameters, ranked[0].num_gpus, spec.failures),
-            "elastic": elastic_advice(search, kinds, ranked[0]),
+            "goodput": goodput(search.shape.num_parameters, ranked[0].num_gpus, spec.failures),
+            "elastic": elastic_advice(search, kinds, ranked[0], () if even else on_links),
         }
     )
     return plan.model_copy(update={"explanation": explain(plan, search.complete)})
 
 
-def _value(configuration: Configuration, objective: str) -> float:
-    """Days, USD or kWh."""
-    found = {"time": configuration.days_to_train, "money": configuration.usd_to_train, "energy": configuration.kwh}
-    value = found[objective]
-    return math.inf if value is None else value
+def _to_map(search: Search, even: bool) -> list[tuple[Evaluated, int]]:
+    """The best, and the best of each framework; on uneven links of half the nodes and more too."""
+    spec = search.spec
+    chosen = best_of(search.found, spec.objective, MAPPED, spec)
+    others = best_of_each(search.found, spec)
+    if not even:
+        most = max(part.site.machine.num_nodes for part in search.found)
+        for count, found in sorted(by_nodes(search.found).items(), reverse=True):
+            others += best_of(found, spec.objective, 1, spec) if 2 * count >= most else []
+    return [*chosen, *(one for i, one in enumerate(others) if one not in chosen and one not in others[:i])]
+
+
+def _even_ranks(search: Search, on_links: Sequence[Configuration]) -> list[Configuration]:
+    """Where links are even a mapping changes nothing: all of the best are ranked."""
+    spec = search.spec
+    best = [configuration(search, *found) for found in best_of(search.found, spec.objective, spec.top, spec)]
+    ranked = [*best, *(c for c in on_links if c not in best)]
+    return sorted(ranked, key=lambda c: value_of(c, spec.objective))
 
 
 def _bound(search: Search, kinds: Sequence[Site]) -> float:
     """The best that any configuration would come to on the best links that can be thought of."""
     spec = search.spec
-    rates = spec.cluster.node_gb_per_s()
-    fastest = float(rates[np.isfinite(rates)].max())
+    fastest = float(spec.cluster.link_rates()[0].max())
     ideal = Search(spec, search.shape, search.performance, search.ends_at)
-    for site in _sites_to_try(kinds):
+    for site in _sites_to_try(kinds, search):
         ideal.add(with_fastest_links(site, fastest))
         if search.out_of_time():
             return 0.0

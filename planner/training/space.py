@@ -165,10 +165,11 @@ def _sharding(able: _Able, table: Table, choices: Choices, gpus_per_node: int) -
     table["zero"], table["offload"] = zero[code], offload[code]
     table["shard"] = np.where(table["zero"] == 0, 1, np.where(in_node[code] > 0, near, replicas))
     fits = (in_node[code] == 0) | ((near > 1) & (near < replicas) & (replicas % near == 0))
-    alone = (table["zero"] <= able.zero[0]) | (replicas > 1)  # nothing to shard over: one way to say so
-    with_pipeline = (table["pp"] == 1) | np.isin(table["zero"], able.zero_with_pipeline)
     needed = np.array([0 if name == "none" else 3 if name.startswith("all") else 1 for name in OFFLOAD])
-    offloads = table["zero"] >= np.where(replicas > 1, needed[table["offload"]], 0)
+    offloads = table["zero"] >= needed[table["offload"]]
+    # nothing to shard over: the one stage that offloading needs, or the lowest
+    alone = (table["zero"] == np.maximum(needed[table["offload"]], able.zero[0])) | (replicas > 1)
+    with_pipeline = (table["pp"] == 1) | np.isin(table["zero"], able.zero_with_pipeline)
     return _kept(table, fits & alone & with_pipeline & offloads)
 
 

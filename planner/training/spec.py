@@ -25,7 +25,9 @@ class Shape(Frozen):
     hidden_size: Annotated[int, Field(ge=8, le=1_000_000)]
     num_attention_heads: Annotated[int, Field(ge=1, le=10_000)]
     num_kv_heads: Annotated[int, Field(ge=1, le=10_000)] | None = Field(default=None, description="default: all heads")
-    head_dim: Annotated[int, Field(ge=1, le=10_000)] | None = Field(default=None, description="default: hidden / heads")
+    head_dim: Annotated[int, Field(ge=1, le=1_000_000)] | None = Field(
+        default=None, description="default: hidden / heads"
+    )
     intermediate_size: Annotated[int, Field(ge=1, le=10_000_000)] | None = Field(
         default=None, description="default: 4 × hidden"
     )
@@ -71,13 +73,13 @@ class Choices(Frozen):
     expert_parallel: Counts = ()
     micro_batch: Counts = ()
     virtual_stages: Counts = ()
-    recompute: tuple[Recompute, ...] = ("none", "selective", "full")
+    recompute: tuple[Recompute, ...] = Field(default=("none", "selective", "full"), min_length=1)
     partial_recompute: bool = Field(default=True, description="full recompute of some of a stage's layers too")
-    zero: tuple[Zero, ...] = (0, 1, 2, 3)
-    shard: tuple[Literal["all", "node"], ...] = ("all", "node")
-    sequence_parallel: tuple[bool, ...] = (False, True)
-    precision: tuple[Precision, ...] = ("bf16",)
-    offload: tuple[Offload, ...] = ("none",)
+    zero: tuple[Zero, ...] = Field(default=(0, 1, 2, 3), min_length=1)
+    shard: tuple[Literal["all", "node"], ...] = Field(default=("all", "node"), min_length=1)
+    sequence_parallel: tuple[bool, ...] = Field(default=(False, True), min_length=1)
+    precision: tuple[Precision, ...] = Field(default=("bf16",), min_length=1)
+    offload: tuple[Offload, ...] = Field(default=("none",), min_length=1)
 
 
 class Failures(Frozen):
@@ -85,10 +87,12 @@ class Failures(Frozen):
     once in about 50,000 GPU hours; the others are assumptions.
     """
 
-    mtbf_gpu_hours: Positive = 50_000.0
+    mtbf_gpu_hours: Annotated[float, Field(gt=0, le=1e12, allow_inf_nan=False)] = 50_000.0
     restart_s: Annotated[float, Field(ge=0, le=864_000, allow_inf_nan=False)] = 300.0
-    storage_gb_per_s: Positive = Field(default=20.0, description="to write or read a checkpoint, of the whole cluster")
-    blocking_share: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = Field(
+    storage_gb_per_s: Annotated[float, Field(ge=1e-3, le=1e9, allow_inf_nan=False)] = Field(
+        default=20.0, description="to write or read a checkpoint, of the whole cluster"
+    )
+    blocking_share: Annotated[float, Field(ge=1e-3, le=1, allow_inf_nan=False)] = Field(
         default=1.0, description="of writing a checkpoint that training waits for; asynchronous ones wait less"
     )
 

@@ -64,6 +64,12 @@ def configuration(search: Search, found: Evaluated, row: int) -> Configuration:
     )
 
 
+def value_of(configuration: Configuration, objective: str) -> float:
+    """Days, USD (infinite where nobody knows a price) or kWh."""
+    usd = np.inf if configuration.usd_to_train is None else configuration.usd_to_train
+    return {"time": configuration.days_to_train, "money": float(usd), "energy": configuration.kwh}[objective]
+
+
 def _parts(found: Evaluated, row: int) -> Parts:
     time = found.time
     return Parts(

@@ -64,10 +64,15 @@ DeepSpeed's ``stage3_max_live_parameters`` and ``stage3_prefetch_bucket_size`` a
 
 FRAMEWORKS: Mapping[str, Framework] = MappingProxyType({
     # bf16 with gradients summed in fp32: 6 + 12 / d bytes per parameter (Megatron-LM, docs, "distributed optimizer").
-    # Scores are kept, as in the published figures; recompute "selective" is what a flash kernel comes to in memory.
+    # Scores are kept, as in the published figures of 2022.
     # Logits: 16-bit, fp32, and the shifted copy that turns into softmax and gradient (vocab_parallel_cross_entropy).
     "megatron-lm": Framework(
         gradient_bytes=4.0, sharded_weight_bytes=2.0, logit_bytes=10.0, has_dropout=True, keeps_scores=True,
+        fused_gate=True, bucket_parameters=0.0, fragmentation=0.03,
+    ),
+    # As megatron-lm, as it is run today: flash attention, no dropout.
+    "megatron-core": Framework(
+        gradient_bytes=4.0, sharded_weight_bytes=2.0, logit_bytes=10.0, has_dropout=False, keeps_scores=False,
         fused_gate=True, bucket_parameters=0.0, fragmentation=0.03,
     ),
     # 2 + 2 + 12 bytes per parameter (ZeRO, figure 1); ``reduce_bucket_size`` is 5e8 unless set.

@@ -29,7 +29,7 @@ def best_by_trying(spec, facts):
     shape, performance = shape_of(spec, facts), TrainingPerformance(facts)
     site = sites(spec, facts)[0]
     least = np.inf
-    for count in node_counts(site.machine.num_nodes, site.machine.gpus_per_node):
+    for count in node_counts(site.machine.num_nodes, site.machine.gpus_per_node, spec, shape):
         machine = site.first(count).machine
         useful = goodput(shape.num_parameters, machine.num_gpus, spec.failures).goodput_fraction
         for framework in spec.choices.frameworks:
