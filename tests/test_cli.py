@@ -90,7 +90,7 @@ COMMANDS = [
     (), ("init",), ("plan",), ("plan", "serving"), ("check",), ("profiles",), ("profiles", "list"),
     ("profiles", "show"), ("profiles", "import"), ("profiles", "export"), ("profiles", "formats"),
     ("profiles", "measure"), ("profiles", "measure", "endpoint"), ("profiles", "measure", "gpu"),
-    ("simulate",), ("validate",), ("plan", "experts"), ("render",),
+    ("simulate",), ("validate",), ("plan", "experts"), ("plan", "training"), ("plan", "power"), ("render",),
 ]  # fmt: skip
 
 
