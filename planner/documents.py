@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -154,9 +155,15 @@ def _message(problem: ErrorDetails, kind: type[BaseModel]) -> str:
     return f"{message} (got {problem['input']!r:.60})"
 
 
+_INSIDE_UNIONS = re.compile(r"constrained-|function-|literal\[|tuple\[|is-instance|model-")
+"""Steps of a path that pydantic adds for the members of a union; files have no such fields."""
+
+
 def _path(location: tuple[int | str, ...]) -> str:
     text = ""
     for part in location:
+        if isinstance(part, str) and _INSIDE_UNIONS.match(part):
+            continue
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
     return text
 

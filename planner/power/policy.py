@@ -55,7 +55,9 @@ class Policy(Frozen):
     name: Name = "policy"
     steps: tuple[Step, ...] = Field(default=(), max_length=8)
     always: tuple[GpuCap, ...] = Field(default=(), description="caps that are never taken off")
-    brake_at: Share = Field(default=1.0, description="above it every GPU brakes")
+    brake_at: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = Field(
+        default=1.0, description="above it every GPU brakes: at the budget, or before it"
+    )
     brake_release: Share = Field(default=0.85, description="below it the brake comes off")
     t1: float | None = Field(default=None, description="lowest threshold; told by the steps")
     t2: float | None = Field(default=None, description="highest threshold; told by the steps")
@@ -69,6 +71,17 @@ class Policy(Frozen):
             return value
         first, last = ((s.get("at") if isinstance(s, dict) else getattr(s, "at", None)) for s in (steps[0], steps[-1]))
         return {"t1": first, "t2": last, **value}
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> Policy:
+        if self.steps and self.steps[0].waits:
+            raise ValueError("steps[0].waits: there is no step before the first to wait for")
+        for i, step in enumerate(self.steps):
+            names = [f"{cap.priority}'s {'clock' if cap.clock_mhz is not None else 'power'}" for cap in step.caps]
+            twice = next((name for k, name in enumerate(names) if name in names[:k]), None)
+            if twice is not None:
+                raise ValueError(f"steps[{i}].caps: {twice} is capped twice in one step")
+        return self
 
     @model_validator(mode="after")
     def _climbs(self) -> Policy:

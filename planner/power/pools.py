@@ -9,6 +9,7 @@ import numpy as np
 from planner.errors import InvalidInput
 from planner.power.demand import Calendar, Pool
 from planner.power.inference import inference_pool
+from planner.power.policy import Policy
 from planner.power.recorded import recorded_pool
 from planner.power.requests import requests_of
 from planner.power.spec import PowerSpec, Server
@@ -17,6 +18,7 @@ from planner.power.weeks import calendar_of, constant_calendar
 from planner.power.workload import Trace, Training
 from profiles.names import KnownNames
 from profiles.performance import PerformanceModel
+from profiles.performance.capping import HIGHEST_CLOCK_MHZ
 from profiles.types import Facts, GpuType, ModelCard
 
 
@@ -79,7 +81,16 @@ def check_budget(spec: PowerSpec, gpus: dict[str, GpuType]) -> None:
     if spec.row is None:
         return
     idle_w = {s.name: s.num_gpus * gpus[s.name].idle_w + s.other_range_w[0] for s in spec.servers}
+    _check_ratings(spec, gpus)
+    _check_caps(spec, gpus)
     most = max(idle_w, key=lambda name: idle_w[name])
+    if spec.num_servers is not None:
+        idle = spec.num_servers * sum(w.share * idle_w[w.server] for w in spec.workloads)
+        if idle > spec.budget_w:
+            raise InvalidInput(
+                f"{spec.num_servers} idle servers draw {idle:,.0f} W, more than the budget of {spec.budget_w:,.0f} W",
+                field="num_servers", fix=f"give {int(spec.budget_w * spec.num_servers / idle)} or fewer",
+            )  # fmt: skip
     if spec.budget_w < idle_w[most]:
         raise InvalidInput(
             f"{spec.budget_w:,.0f} W is less than one idle {most} draws, {idle_w[most]:,.0f} W",
@@ -95,3 +106,44 @@ def check_budget(spec: PowerSpec, gpus: dict[str, GpuType]) -> None:
             f"{observed.peak_utilisation:.0%} of {spec.budget_w:,.0f} W",
             field="row.observed.peak_utilisation", fix="give the peak as a share of the row's budget, or lower other_w",
         )  # fmt: skip
+
+
+def _check_ratings(spec: PowerSpec, gpus: dict[str, GpuType]) -> None:
+    """A nameplate says at least what GPUs may draw, and not ten times of it."""
+    for i, server in enumerate(spec.servers):
+        gpus_w = server.num_gpus * gpus[server.name].tdp_w
+        if not gpus_w <= server.rated_w <= RATED_OVER * (gpus_w + server.other_range_w[1]):
+            raise InvalidInput(
+                f"{server.rated_w:,.0f} W is no rating of a server with GPUs that may draw {gpus_w:,.0f} W",
+                field=f"servers[{i}].rated_w", fix="give the watts of one server's nameplate",
+            )  # fmt: skip
+
+
+RATED_OVER = 4.0
+"""No nameplate says more than so many times what is in the server."""
+
+
+def _check_caps(spec: PowerSpec, gpus: dict[str, GpuType]) -> None:
+    """Caps are within what every GPU type of the row can be set to."""
+    steps = spec.policy.steps if isinstance(spec.policy, Policy) else ()
+    caps = [*(spec.policy.always if isinstance(spec.policy, Policy) else ()), *(c for step in steps for c in step.caps)]
+    clocks = [("policy", cap.clock_mhz) for cap in caps if cap.clock_mhz is not None]
+    clocks.append(("controls.brake_clock_mhz", spec.controls.brake_clock_mhz))
+    for gpu in gpus.values():
+        highest = HIGHEST_CLOCK_MHZ.get(gpu.name, np.inf)
+        for field, clock_mhz in clocks:
+            if not LOWEST_SET_MHZ <= clock_mhz <= highest:
+                raise InvalidInput(
+                    f"{clock_mhz:g} MHz is no clock of {gpu.name}, which runs from {LOWEST_SET_MHZ:g} to {highest:g}",
+                    field=field, fix="give a clock in that range",
+                )  # fmt: skip
+        for cap in caps:
+            if cap.power_w is not None and not gpu.idle_w <= cap.power_w <= gpu.tdp_w:
+                raise InvalidInput(
+                    f"{cap.power_w:g} W is no limit of {gpu.name}, which has {gpu.idle_w:g} idle and {gpu.tdp_w:g} TDP",
+                    field="policy", fix="give the watts of one GPU",
+                )  # fmt: skip
+
+
+LOWEST_SET_MHZ = 100.0
+"""Below it no GPU of the catalogue can be set (A100: 210 MHz)."""

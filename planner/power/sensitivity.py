@@ -124,7 +124,7 @@ def _tables(fleet: Fleet, *, time_on_clock: float | None = None, power_on_clock:
     """The row where decoding answers to clocks by other shares; states that mix prompts in move in proportion."""
 
     def moved(shares: Floats, now: float, new: float | None) -> Floats:
-        return shares if new is None else np.asarray(1 - (1 - shares) * (1 - new) / (1 - now))
+        return shares if new is None else np.clip(1 - (1 - shares) * (1 - new) / (1 - now), 0.0, 1.0)
 
     def table(old: StateTable) -> StateTable:
         return replace(
@@ -133,7 +133,11 @@ def _tables(fleet: Fleet, *, time_on_clock: float | None = None, power_on_clock:
             power_on_clock=moved(old.power_on_clock, DECODING.power_on_clock, power_on_clock),
         )
 
-    return _groups(fleet, lambda group: replace(group, pool=replace(group.pool, table=table(group.pool.table))))
+    def of_inference(group: Group) -> Group:
+        replayed = not group.pool.in_step and group.pool.table.busy.any()
+        return replace(group, pool=replace(group.pool, table=table(group.pool.table))) if replayed else group
+
+    return _groups(fleet, of_inference)
 
 
 def _latency(fleet: Fleet, latency_s: float) -> Fleet:

@@ -100,6 +100,8 @@ def _row(spec: PowerSpec, facts: Facts, demands: Demands, other_w: Mapping[str, 
     shown["baselines"] = _baselines(question, answer, count)
     shown["stress"] = tuple(stress(fleet, policy, count, event, effort, seed) for event in spec.events)
     shown["sensitivity"] = _sensitivity(question, facts, demands, policy, count)
+    left_out = [name for name in ("baselines", "sensitivity") if not shown[name]]
+    left_out += ["weeks of judging"] if best.weeks < len(effort.judging(bar.horizon)) else []
     return shown | {
         "outcome": "optimal" if count == answer.bound and spec.num_servers is None else "feasible",
         "objective": float(count),
@@ -118,7 +120,7 @@ def _row(spec: PowerSpec, facts: Facts, demands: Demands, other_w: Mapping[str, 
         "safe_limit_w": safe_limit_w(demands, servers),
         "judged": best,
         "trace": _trace(fleet, policy, count, seed),
-        "explanation": _explanation(question, answer, best),
+        "explanation": (*_explanation(question, answer, best), *_cut(left_out)),
     }
 
 
@@ -227,6 +229,13 @@ def _assumptions(spec: PowerSpec, demands: Demands) -> tuple[str, ...]:
         found += [f"{pool.workload}: power is {pool.origin}", f"{pool.workload}: week is {calendar.origin}"]
         found += pool.notes
     return tuple(dict.fromkeys(found))
+
+
+def _cut(left_out: list[str]) -> tuple[str, ...]:
+    """What the time limit cost, if anything."""
+    if not left_out:
+        return ()
+    return (f"the time limit came first; less or none of: {', '.join(left_out)} (--time-limit gives more)",)
 
 
 def _explanation(question: Question, answer: Answer, best: Judged) -> tuple[str, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from planner.power.fleet import Fleet
 from planner.power.plan import Stress
 from planner.power.policy import Policy
@@ -25,13 +27,19 @@ def stress(fleet: Fleet, policy: Policy, num_servers: int, event: Event, effort:
     )  # fmt: skip
     brakes = int(with_event.num_brakes.sum())
     over_s = float(with_event.seconds_over.sum())
-    capped_s = float(with_event.capped_seconds.sum(axis=0).max() - quiet.capped_seconds.sum(axis=0).max())
+    more_s = (with_event.capped_seconds - quiet.capped_seconds).sum(axis=(0, 1, 2))  # (classes,)
+    worst = int(np.abs(more_s).argmax())
+    capped_s = float(more_s[worst])
     what = WORDS[event.kind].format(remaining=event.remaining, workload=event.workload)
     braked = f"{brakes} brake{'s' * (brakes > 1)}" if brakes else "no brake"
     over = f"{over_s:,.0f} s above the budget" if over_s else "never above the budget"
-    longer = "longer" if capped_s >= 0 else "shorter"
-    capped = f"caps in force {abs(capped_s) / 60:,.0f} minutes {longer} than in that week without it"
-    held = "held" if not brakes and not over_s else "held by the brake" if brakes else "not held"
+    if abs(capped_s) < 1:
+        capped = "caps as in that week without it"
+    else:
+        longer = "longer" if capped_s > 0 else "shorter"
+        capped = f"{fleet.priorities[worst]} capped {abs(capped_s) / 60:,.1f} minutes {longer} than without it"
+    soon_s = brakes * (fleet.controls.brake_latency_s + fleet.controls.telemetry_interval_s + 1)
+    held = "held" if not over_s else "held by the brake" if over_s <= soon_s else "not held"
     return Stress(
         event=event.kind,
         num_brakes=brakes,

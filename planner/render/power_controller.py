@@ -18,6 +18,8 @@ UNIT = """\
 #     --prometheus http://localhost:9090 --act --command "bash /opt/gpuplan/apply.sh"
 #   User=gpuplan
 #   DynamicUser=no
+#   ProtectHome=read-only
+# hosts_*.txt name the servers of each class; ssh needs the key of that user.
 [Unit]
 Description=Power policy of row {row}, made by gpuplan
 After=network-online.target

@@ -26,6 +26,8 @@ from planner.render.power_policy import state_name, states_of
 
 ABOUT = """\
 # Scrape dcgm-exporter every {interval_s:g} s with the label row="{row}" on this row's {gpus} GPUs (relabel_configs).
+# It must also collect that often (--collect-interval, milliseconds), not every 30 s, or old readings look fresh.
+# GPUs that are not seen count as the average of those that are.
 # Beside the GPUs {other_kw:.1f} kW are taken to be drawn all the time: the plan's assumption. A meter is better.
 """
 
@@ -45,7 +47,9 @@ def _records(plan: PowerPlan, row: str) -> list[dict[str, Any]]:
     gpu_w = f'{POWER_METRIC}{{row="{row}"}}'
     fresh = f"({gpu_w} and (time() - timestamp({gpu_w}) <= {plan.spec.controls.telemetry_timeout_s:g}))"
     seen, power = f'{SEEN_RECORD}{{row="{row}"}}', f'{POWER_RECORD}{{row="{row}"}}'
-    watts = f"(sum by (row) {fresh} + {other_w(plan):.1f}) and on (row) ({seen} >= {least_seen(plan)})"
+    watts = (
+        f"(avg by (row) {fresh} * {num_gpus(plan)} + {other_w(plan):.1f}) and on (row) ({seen} >= {least_seen(plan)})"
+    )
     return [
         {"record": SEEN_RECORD, "expr": f"count by (row) {fresh}", "labels": {"row": row}},
         {"record": POWER_RECORD, "expr": watts, "labels": {"row": row}},
@@ -59,7 +63,7 @@ def _alerts(plan: PowerPlan, row: str) -> list[dict[str, Any]]:
     states = states_of(plan)
     alerts = [
         _alert(
-            f"RowPowerStep{i}", f"{power} > {step.at * plan.budget_w:.1f}", "warning", row,
+            f"RowPowerStep{i}", f"{power} > {step.at * plan.budget_w:.1f}", "info", row,
             f"Row {row} is above {step.at:.1%} of its budget",
             f"{{{{ $value | printf \"%.0f\" }}}} W; the policy sets {_in_words(states[state_name(i)])}",
         )

@@ -17,7 +17,9 @@ import argparse
 import json
 import logging
 import math
+import os
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -33,8 +35,8 @@ Policy = dict[str, Any]
 
 LOG = logging.getLogger("row-controller")
 
-COMMAND_TIMEOUT_S = 30.0
-"""After it a command is stopped, and run again."""
+COMMAND_TIMEOUT_S = 300.0
+"""After it a command is stopped, and run again: out of band, a server's GPUs are told one after another."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +137,9 @@ class Servers:
             LOG.info("setting %s to %s: %s", name, state, what)
             self.told.pop(name, None)
             try:
-                process = subprocess.Popen([*self.command, state, name], stdin=subprocess.DEVNULL)  # noqa: S603
+                process = subprocess.Popen(  # noqa: S603
+                    [*self.command, state, name], stdin=subprocess.DEVNULL, start_new_session=True
+                )
             except OSError as error:
                 LOG.error("%s: %s", shlex.join(self.command), error)
                 continue
@@ -150,7 +154,7 @@ class Servers:
         if code is None and now_s - since_s <= COMMAND_TIMEOUT_S and self.caps[state][name] == caps:
             return
         if code is None:
-            process.kill()
+            os.killpg(process.pid, signal.SIGKILL)  # what it started too: a late command must not undo a newer one
             code = process.wait()
         del self.running[name]
         if code == 0:

@@ -17,6 +17,7 @@ from planner.render.training_megatron import (
     batch_flags,
     dense_flags,
     flag_file,
+    half_flag,
     model_shape,
     recompute_flags,
 )
@@ -42,7 +43,12 @@ source "$here/deepspeed_flags.sh"
 exec bash "$here/torchrun.sh" "${{MEGATRON:?}}/pretrain_gpt.py" "${{DEEPSPEED_FLAGS[@]}}" \\
   --deepspeed --deepspeed_config "$here/ds_config.json" "$@"
 """
-    flags = [*_model_flags(plan), *_degree_flags(best), *batch_flags(plan, best), *_step_flags(best)]
+    flags = [
+        *_model_flags(plan),
+        *_degree_flags(best),
+        *batch_flags(plan, best),
+        *_step_flags(best, half_flag(plan, best)),
+    ]
     return {
         "ds_config.json": json.dumps(_config(plan, best), indent=2) + "\n",
         "deepspeed_flags.sh": flag_file("DEEPSPEED_FLAGS", flags, about_model(plan)),
@@ -67,7 +73,7 @@ def _config(plan: TrainingPlan, best: Configuration) -> dict[str, object]:
         "train_batch_size": plan.spec.global_batch,
         "train_micro_batch_size_per_gpu": best.micro_batch,
         "gradient_accumulation_steps": best.num_micro_batches,
-        "bf16": {"enabled": True},
+        half_flag(plan, best).removeprefix("--"): {"enabled": True},
         "zero_optimization": zero,
     }
 
@@ -91,11 +97,11 @@ def _degree_flags(best: Configuration) -> Iterator[Flag]:
         yield ("--no-pipeline-parallel",)
 
 
-def _step_flags(best: Configuration) -> Iterator[Flag]:
+def _step_flags(best: Configuration, half: str) -> Iterator[Flag]:
     yield from recompute_flags(best)
     if best.recompute != "none":
         yield ("--deepspeed-activation-checkpointing",)
     yield "--zero-stage", str(STAGES[best.sharding])
     if best.offload.endswith("cpu"):
         yield ("--cpu-optimizer",)
-    yield ("--bf16",)
+    yield (half,)

@@ -24,7 +24,7 @@ def megatron(plan: TrainingPlan) -> dict[str, str]:
     placed = places(plan, best)
     flags = [
         *dense_flags(plan), *_more_model_flags(model_shape(plan)), *_degree_flags(best), *batch_flags(plan, best),
-        *_step_flags(best),
+        *_step_flags(best, half_flag(plan, best)),
     ]  # fmt: skip
     script = """\
 #!/usr/bin/env bash
@@ -81,9 +81,19 @@ def dense_flags(plan: TrainingPlan) -> Iterator[Flag]:
 
 
 def _more_model_flags(shape: Shape | None) -> Iterator[Flag]:
-    """Grouped queries and experts, by their names in Megatron-LM."""
+    """Grouped queries, experts and what time and memory take for granted, by their names in Megatron-LM.
+
+    A gated MLP is taken as the sign of a model like Llama: RMS norms, rotary positions, no biases.
+    """
+    yield ("--use-flash-attn",)
+    yield "--attention-dropout", "0.0"
+    yield "--hidden-dropout", "0.0"
     if shape is None:
         return
+    if shape.gated_mlp:
+        yield "--normalization", "RMSNorm"
+        yield "--position-embedding-type", "rope"
+        yield ("--disable-bias-linear",)
     if shape.num_kv_heads not in (None, shape.num_attention_heads):
         yield ("--group-query-attention",)
         yield "--num-query-groups", str(shape.num_kv_heads)
@@ -161,7 +171,17 @@ def recompute_flags(best: Configuration) -> Iterator[Flag]:
             yield "--recompute-num-layers", str(math.ceil(best.recomputed_layers / best.virtual_stages))
 
 
-def _step_flags(best: Configuration) -> Iterator[Flag]:
+WITHOUT_BF16 = ("v100", "t4")
+"""GPU types that have 16-bit units for fp16 only."""
+
+
+def half_flag(plan: TrainingPlan, best: Configuration) -> str:
+    """The 16-bit type that the GPUs of a configuration have units for."""
+    gpus = [group.gpu.lower() for group in plan.spec.cluster.groups if group.name in best.groups]
+    return "--fp16" if any(name in gpu for gpu in gpus for name in WITHOUT_BF16) else "--bf16"
+
+
+def _step_flags(best: Configuration, half: str) -> Iterator[Flag]:
     """Recomputing, sharding, offload and precision."""
     yield from recompute_flags(best)
     yield ("--overlap-grad-reduce",)
@@ -174,6 +194,6 @@ def _step_flags(best: Configuration) -> Iterator[Flag]:
     if best.offload == "optimizer_cpu":
         yield ("--optimizer-cpu-offload",)
         yield ("--use-precision-aware-optimizer",)
-    yield ("--bf16",)
+    yield (half,)
     if best.precision == "fp8":
         yield "--fp8-format", "hybrid"

@@ -44,6 +44,8 @@ def _without_answer(plan: TrainingPlan) -> Iterator[Violation]:
 
 def _violations(plan: TrainingPlan, facts: Facts) -> Iterator[Violation]:
     cluster = Recomputed(plan.spec, shape_of(plan.spec, facts), facts)
+    if plan.num_parameters != cluster.shape.num_parameters:
+        yield broken("num_parameters", f"{plan.num_parameters}, but the shape has {cluster.shape.num_parameters}")
     if plan.shape is None or described(cluster.shape) != plan.shape:
         yield broken("shape", "is not that of the model in the spec")
     elsewhere = [e.configuration for e in plan.elastic if e.configuration is not None]
@@ -134,12 +136,24 @@ def _memory(field: str, c: Configuration, truth: Truth, cluster: Recomputed) -> 
         yield broken(f"{field}.memory_gib_per_gpu", f"{c.memory_gib_per_gpu:.6g}, but it is {truth.memory_gib:.6g}")
     if truth.memory_gib > truth.memory_limit_gib * (1 + RELATIVE):
         yield broken(f"{field}.memory", f"{truth.memory_gib:.6g} GiB do not fit in {truth.memory_limit_gib:.6g}")
+    yield from _outside(field, c, truth)
     if c.offload in ("none", "optimizer_cpu", "optimizer_nvme") and cluster.spec.finetune is None:
         shards = c.shard_replicas if c.sharding == "zero3" else 1
         spread = c.tensor_parallel * c.pipeline_parallel * c.expert_parallel * shards
         floor = BYTES_HELD * cluster.shape.num_parameters / spread / 2**30
         if c.memory_gib_per_gpu < floor * (1 - RELATIVE):
             yield broken(f"{field}.memory", f"the weights alone are {floor:.6g} GiB per GPU")
+
+
+def _outside(field: str, c: Configuration, truth: Truth) -> Iterator[Violation]:
+    """What is offloaded has a place."""
+    places = (("host", c.memory.host_gib_per_gpu, truth.host_gib, truth.host_limit_gib),
+              ("nvme", c.memory.nvme_gib_per_gpu, truth.nvme_gib, truth.nvme_limit_gib))  # fmt: skip
+    for name, said, needed, room in places:
+        if _differ(said, needed):
+            yield broken(f"{field}.memory.{name}_gib_per_gpu", f"{said:.6g}, but it is {needed:.6g}")
+        if needed > room * (1 + RELATIVE) + 1e-6:
+            yield broken(f"{field}.memory", f"{needed:.6g} GiB do not fit in {room:.6g} of {name} memory per GPU")
 
 
 def _time(field: str, plan: TrainingPlan, c: Configuration, truth: Truth, cluster: Recomputed) -> Iterator[Violation]:
@@ -193,6 +207,12 @@ def _allowed(field: str, plan: TrainingPlan, c: Configuration) -> Iterator[Viola
                          ("precision", choices.precision), ("offload", choices.offload)):  # fmt: skip
         if getattr(c, name) not in wanted:
             yield broken(f"{field}.{name}", f"{getattr(c, name)} is not one of {list(wanted)}")
+    if c.sharding not in {"none" if zero == 0 else f"zero{zero}" for zero in choices.zero}:
+        yield broken(f"{field}.sharding", f"{c.sharding}: zero may be {list(choices.zero)}")
+    if c.tensor_parallel > 1 and c.sequence_parallel not in choices.sequence_parallel:
+        always = c.framework == "fsdp" and c.sequence_parallel and True in choices.sequence_parallel
+        if not always:
+            yield broken(f"{field}.sequence_parallel", f"{c.sequence_parallel} is not among the choices")
 
 
 def _limits(plan: TrainingPlan) -> Iterator[Violation]:
@@ -234,6 +254,13 @@ def _goodput(plan: TrainingPlan) -> Iterator[Violation]:
     mtbf_s = failures.mtbf_gpu_hours * 3600 / best.num_gpus
     work_s, segment_s = good.checkpoint_every_s, good.checkpoint_every_s + good.checkpoint_s
     share = work_s / ((mtbf_s + good.restart_s) * math.expm1(segment_s / mtbf_s)) if segment_s < 500 * mtbf_s else 0.0
+    write_s = good.checkpoint_gib * 2**30 / 1e9 / failures.storage_gb_per_s
+    if plan.num_parameters is None or _differ(good.checkpoint_gib, plan.num_parameters * 14 / 2**30):
+        yield broken("goodput.checkpoint_gib", f"{good.checkpoint_gib:.6g}, but a parameter takes 14 bytes of it")
+    if _differ(good.checkpoint_s, write_s * failures.blocking_share):
+        yield broken("goodput.checkpoint_s", f"{good.checkpoint_s:.6g} is not what the storage takes")
+    if _differ(good.restart_s, failures.restart_s + write_s):
+        yield broken("goodput.restart_s", f"{good.restart_s:.6g} is not a restart and reading the checkpoint")
     if _differ(good.mtbf_hours * 3600, mtbf_s):
         yield broken("goodput.mtbf_hours", f"{good.mtbf_hours:.6g}, but it is {mtbf_s / 3600:.6g}")
     if _differ(good.goodput_fraction, share) or _differ(best.goodput_fraction, share):

@@ -226,15 +226,15 @@ def within_limits(spec: TrainingSpec, found: Evaluated) -> NDArray[np.bool_]:
 def best_of(found: Sequence[Evaluated], objective: str, most: int, spec: TrainingSpec) -> list[tuple[Evaluated, int]]:
     """The best ``most`` configurations (where they are, and their row), one for each set of degrees, within limits.
 
-    Ties go to less memory, then to the order of the space, so that equal requests get equal answers.
+    Ties go to the faster one, then to less memory and the order of the space: equal requests get equal answers.
     """
     candidates: list[tuple[float, float, int, int]] = []
     for i, part in enumerate(found):
         values = part.value(objective)
         rows = np.flatnonzero(within_limits(spec, part) & np.isfinite(values))
-        order = rows[np.lexsort((part.memory.total_gib[rows], np.round(values[rows], 9)))]
+        order = rows[np.lexsort((part.memory.total_gib[rows], part.days[rows], np.round(values[rows], 9)))]
         order = _first_of_each(part.layouts, order)[:most]
-        candidates += [(float(values[r]), float(part.memory.total_gib[r]), i, int(r)) for r in order]
+        candidates += [(float(values[r]), float(part.days[r]), i, int(r)) for r in order]
     candidates.sort()
     return [(found[i], row) for _, _, i, row in candidates[:most]]
 

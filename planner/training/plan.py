@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from planner.training.cluster import MOST_GPUS, Positive
+from planner.training.cluster import MOST_GPUS, NotNegative, Positive
 from planner.training.spec import Framework, Offload, Precision, Recompute, Shape, TrainingSpec
 from planner.types import Frozen, Plan
 from profiles.types import Count
@@ -41,8 +41,8 @@ class Memory(Frozen):
     logits_gib: float
     buffers_gib: float
     worst_stage: str = Field(description="first, middle or last")
-    host_gib_per_gpu: float = 0.0
-    nvme_gib_per_gpu: float = 0.0
+    host_gib_per_gpu: NotNegative = 0.0
+    nvme_gib_per_gpu: NotNegative = 0.0
 
 
 class Configuration(Frozen):
@@ -74,7 +74,7 @@ class Configuration(Frozen):
     num_nodes: Count
     num_gpus: Annotated[int, Field(ge=1, le=2 * MOST_GPUS)]
     step_ms: Positive
-    step_error: float
+    step_error: NotNegative
     origin: str
     mfu: float
     memory_gib_per_gpu: float
@@ -126,7 +126,7 @@ class Elastic(Frozen):
     num_gpus: Count
     configuration: Configuration | None = Field(description="may leave nodes idle that divide badly")
     on_typical_links: bool = Field(default=False, description="of nodes that nobody measured")
-    switch_s: float = Field(description="write, reshard and read a universal checkpoint, and restart")
+    switch_s: NotNegative = Field(description="write, reshard and read a universal checkpoint, and restart")
     why_not: str = ""
 
 
@@ -135,15 +135,6 @@ class Fix(Frozen):
 
     change: str
     memory_gib: float
-
-
-class FinetuneMemory(Frozen):
-    """Memory of a fine-tuning method on one GPU."""
-
-    method: str
-    memory_gib: float
-    fits: bool
-    detail: str
 
 
 class TrainingPlan(Plan):
@@ -163,7 +154,6 @@ class TrainingPlan(Plan):
     mapping_gain: MappingGain | None = None
     goodput: Goodput | None = None
     elastic: tuple[Elastic, ...] = ()
-    finetune: tuple[FinetuneMemory, ...] = ()
     fixes: tuple[Fix, ...] = Field(default=(), description="where nothing fits")
     num_parameters: float | None = None
     shape: Shape | None = Field(default=None, description="the model that was planned for, from its card or the spec")

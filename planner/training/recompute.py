@@ -35,6 +35,10 @@ class Truth:
 
     memory_gib: float
     memory_limit_gib: float
+    host_gib: float
+    nvme_gib: float
+    host_limit_gib: float
+    nvme_limit_gib: float
     step_ms: float
     least_step_ms: float
     links_are_even: bool
@@ -65,14 +69,18 @@ class Recomputed:
         for machine in machines:
             stages = c.pipeline_parallel * machine.num_gpus // c.num_gpus if len(machines) > 1 else c.pipeline_parallel
             layouts = _layouts(c, c.stage_layers[first_stage : first_stage + stages])
-            needed.append(float(self._memory(layouts, c.framework)))
+            needed.append(self._memory(layouts, c.framework))
             steps.append(self._step_ms(layouts, machine, c.framework))
             least.append(self._step_ms(layouts, self._best_links(machine), c.framework))
             first_stage += stages
         counts = [machine.num_gpus for machine in machines]
         gpus = [machine.gpu for machine in machines]
         return Truth(
-            memory_gib=max(needed),
+            memory_gib=max(gpu for gpu, _, _ in needed),
+            host_gib=max(host for _, host, _ in needed),
+            nvme_gib=max(nvme for _, _, nvme in needed),
+            host_limit_gib=min(machine.host_memory_gib / machine.gpus_per_node for machine in machines),
+            nvme_limit_gib=min(machine.nvme_gib / machine.gpus_per_node for machine in machines),
             memory_limit_gib=min(gpu.memory_gib for gpu in gpus) - self.spec.memory_reserve_gib,
             step_ms=max(steps),
             least_step_ms=max(least),
@@ -103,7 +111,7 @@ class Recomputed:
     def _best_links(self, machine: Machine) -> Machine:
         """``machine`` as if it were one node, or all its nodes had the cluster's fastest link."""
         fastest = float(self.spec.cluster.link_rates()[0].max(initial=0.0))
-        rate = max(fastest, machine.within.gb_per_s * machine.gpus_per_node)
+        rate = max(fastest, machine.between.gb_per_s, machine.within.gb_per_s * machine.gpus_per_node)
         return replace(machine, between=Link(rate, min(machine.within.latency_us, machine.between.latency_us)))
 
     def _numbers(self, groups: list[NodeGroup]) -> list[int]:
@@ -114,11 +122,12 @@ class Recomputed:
         rates, _ = self.spec.cluster.link_rates(self._numbers(groups))
         return not len(rates) or bool(rates.max() - rates.min() <= 1e-9 * rates.max())
 
-    def _memory(self, layouts: Layouts, framework: str) -> float:
+    def _memory(self, layouts: Layouts, framework: str) -> tuple[float, float, float]:
+        """GiB of GPU, host memory and NVMe that a GPU needs."""
         length = self.spec.sequence_length
         kind = RUN_AS.get(framework, framework)
         found = memory(self.shape, layouts, sequence_length=length, framework=kind, tuning=tuning(self.spec))
-        return float(found.total_gib[0])
+        return float(found.total_gib[0]), float(found.host_gib_per_gpu[0]), float(found.nvme_gib_per_gpu[0])
 
     def _step_ms(self, layouts: Layouts, machine: Machine, framework: str) -> float:
         length = self.spec.sequence_length

@@ -68,7 +68,7 @@ def with_fastest_links(site: Site, fastest_gb_per_s: float) -> Site:
     Then it does not matter where ranks are: no mapping does better.
     """
     machine = site.machine
-    rate = max(fastest_gb_per_s, machine.within.gb_per_s * machine.gpus_per_node)
+    rate = max(fastest_gb_per_s, machine.between.gb_per_s, machine.within.gb_per_s * machine.gpus_per_node)
     link = Link(rate, min(machine.between.latency_us, machine.within.latency_us))
     parts = tuple(with_fastest_links(part, fastest_gb_per_s) for part in site.parts)
     return replace(site, machine=replace(machine, between=link), parts=parts)

@@ -23,8 +23,11 @@ from planner.types import SolveOptions
 from profiles.training.performance import TrainingPerformance
 from profiles.types import Facts
 
-MAPPED = 6
+MAPPED = 4
 """Of the best by typical links, so many are mapped onto the real ones; where these are uneven, those are ranked."""
+
+MOST_NODES = 0.75
+"""On uneven links the best of so large a share of the nodes and more are mapped too: slow nodes may be left out."""
 
 
 def solve(spec: TrainingSpec, facts: Facts, options: SolveOptions) -> TrainingPlan:
@@ -108,14 +111,14 @@ def _answer(plan: TrainingPlan, search: Search, kinds: Sequence[Site], options: 
 
 
 def _to_map(search: Search, even: bool) -> list[tuple[Evaluated, int]]:
-    """The best, and the best of each framework; on uneven links of half the nodes and more too."""
+    """The best, and the best of each framework; on uneven links of most of the nodes too."""
     spec = search.spec
     chosen = best_of(search.found, spec.objective, MAPPED, spec)
     others = best_of_each(search.found, spec)
     if not even:
         most = max(part.site.machine.num_nodes for part in search.found)
         for count, found in sorted(by_nodes(search.found).items(), reverse=True):
-            others += best_of(found, spec.objective, 1, spec) if 2 * count >= most else []
+            others += best_of(found, spec.objective, 1, spec) if count >= MOST_NODES * most else []
     return [*chosen, *(one for i, one in enumerate(others) if one not in chosen and one not in others[:i])]
 
 

@@ -63,8 +63,8 @@ def _proof(plan: TrainingPlan) -> str:
     gap = "no bound" if plan.gap is None else f"within {plan.gap:.2%} of the proven bound"
     verdict = "not checked" if plan.check is None else "check passed" if plan.check.passed else "CHECK FAILED"
     return (
-        f"{plan.outcome}, {gap}; {plan.num_evaluated:,} configurations evaluated, {plan.num_fitting:,} fit; {verdict}; "
-        f"{plan.solve_seconds:.2f} s"
+        f"{plan.outcome} in the model, {gap}; {plan.num_evaluated:,} configurations evaluated, "
+        f"{plan.num_fitting:,} fit; {verdict}; {plan.solve_seconds:.2f} s"
     )
 
 

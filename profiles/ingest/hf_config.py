@@ -71,6 +71,12 @@ def _shape(config: Node, kind: str) -> dict[str, int]:
     experts = _whole(config, *SPELLINGS["num_experts"])
     intermediate = _whole(config, "intermediate_size_mlp", "intermediate_size", "ffn_dim") or 4 * hidden
     latent = _whole(config, "kv_lora_rank")
+    if hidden % heads and not latent and not _whole(config, "head_dim"):
+        raise InvalidInput(
+            f"{heads} attention heads do not divide a hidden size of {hidden}",
+            field=(config / "num_attention_heads").where,
+            fix="correct one of them, or give head_dim",
+        )  # fmt: skip
     window, windowed = _window(config, layers)
     return {
         "num_layers": layers,

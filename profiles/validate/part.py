@@ -65,6 +65,8 @@ class Part(Generic[M]):
         what facts hold of this kind
     given:
         facts that hold nothing of this kind but these
+    started_from:
+        what predictions start from beside the rows that are not held out, in a sentence; empty: nothing worth saying
     predict:
         for each row its prediction, or why there is none
     alternatives:
@@ -82,6 +84,7 @@ class Part(Generic[M]):
     stored: Callable[[Facts], Sequence[M]]
     given: Callable[[Facts, Sequence[M]], Facts]
     predict: Callable[[Facts, Sequence[M]], Sequence[Predicted | str]]
+    started_from: str = ""
     alternatives: Callable[[M], str] | None = None
 
 

@@ -124,6 +124,8 @@ def _notes(part: Part[M], hold_out: str | None, planned: Sequence[Fold], in_stor
             f"{counted(in_store, 'row')} of the file are in the store: there the error is that of the fit. "
             "--hold-out says how wrong new rows would be."
         )
+    if hold_out and part.started_from:
+        yield part.started_from
     if hold_out == RANDOM:
         yield (
             "Random folds keep copies of a row together, but leave its near neighbours to learn from: expect larger "

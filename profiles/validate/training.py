@@ -112,5 +112,7 @@ TRAINING = Part(
     stored=lambda facts: facts.training_measurements,
     given=lambda facts, rows: Facts(gpus=facts.gpus, models=facts.models, training_measurements=tuple(rows)),
     predict=predict,
+    started_from="The coefficients that learning starts from were fitted to published steps, vTrain's and MosaicML's "
+    "among them: of those files benchmarks/training_accuracy.py tells errors without that knowledge.",
     alternatives=_alternatives,
 )

@@ -163,8 +163,8 @@ def test_work_beyond_what_a_capped_server_can_do_waits() -> None:
     def p50(busiest: float) -> float:
         shape = calendar(shape=np.ones(168), daily_spread=0.0, hourly_spread=0.0)
         groups = [group("prompts", "low", 1.0, peak=5.0, busiest=busiest, calendar=shape, levels=1)]
-        always = Policy(always=(GpuCap(priority="low", clock_mhz=0.6 * 1410),), brake_at=2.0)
-        found = simulate(fleet(groups, priorities=("low",)), [always], [4], [0], 1, seconds_per_week=3600)
+        always = Policy(always=(GpuCap(priority="low", clock_mhz=0.6 * 1410),))
+        found = simulate(fleet(groups, budget_w=1e6, priorities=("low",)), [always], [4], [0], 1, seconds_per_week=3600)
         return float(slowdown_at(found.slowdown_histogram, 0.5)[0, 0, 0, 0])
 
     assert p50(0.5) == pytest.approx(1 / 0.6 - 1, rel=0.051)

@@ -241,7 +241,7 @@ def test_alerts_fire_above_thresholds_and_when_telemetry_is_gone(tmp_path):
         {"series": f'DCGM_FI_DEV_POWER_USAGE{{row="row",gpu="{i}"}}', "values": "250x29 280x29 340x29 _x60"}
         for i in range(104)
     ]  # 2 s each: a minute of each
-    severity = {"RowPowerStep1": "warning", "RowPowerStep2": "warning", "RowPowerStep3": "warning"}
+    severity = {"RowPowerStep1": "info", "RowPowerStep2": "info", "RowPowerStep3": "info"}
     watts = {"50s": 57_200, "1m50s": 60_320, "2m50s": 66_560}
 
     def at(time: str, firing: set[str]) -> list[dict[str, object]]:
