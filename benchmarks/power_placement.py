@@ -9,8 +9,8 @@ import time
 
 import numpy as np
 
-from planner.power.multiplexing import GroupProfile
-from planner.power.placement import place
+from planner.power.feeds.multiplexing import GroupProfile
+from planner.power.feeds.placement import place
 from planner.power.plan import Placement
 from planner.power.site import Site
 from planner.types import SolveOptions

@@ -20,9 +20,9 @@ from planner.power.family import baselines, classes_of
 from planner.power.judge import bar_of, judged
 from planner.power.load import load as load_spec
 from planner.power.plan import Judged
-from planner.power.pools import pools
 from planner.power.solve import solve
 from planner.power.spec import PowerSpec
+from planner.power.traces.pools import pools
 from planner.power.trials import Effort, trials
 from planner.types import SolveOptions
 from profiles.catalogue import load

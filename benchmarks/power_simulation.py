@@ -22,12 +22,12 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the made-up fleets live with the tests
 
-from planner.power.caps import levels, under
-from planner.power.deal import BLOCK_S, WEEK_S, draw
-from planner.power.fleet import Fleet
-from planner.power.kernel import deal
 from planner.power.policy import no_capping, one_threshold, polca, power_capped
-from planner.power.row import Results, simulate
+from planner.power.rows.caps import levels, under
+from planner.power.rows.deal import BLOCK_S, WEEK_S, draw
+from planner.power.rows.fleet import Fleet
+from planner.power.rows.kernel import deal
+from planner.power.rows.row import Results, simulate
 from tests.planner.power.fleets import PRIORITIES, fleet, group
 
 POLCA = polca("low", "high")

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from planner.errors import InvalidInput
-from planner.power.deal import servers
 from planner.power.demand import Calendar, Pool
-from planner.power.fleet import Fleet, Group
 from planner.power.policy import no_capping
-from planner.power.pools import gpus_of
+from planner.power.rows.deal import servers
+from planner.power.rows.fleet import Fleet, Group
 from planner.power.spec import PowerSpec
+from planner.power.traces.pools import gpus_of
 from planner.power.trials import CALIBRATING, OBSERVED_WEEKS, Effort, trials
 from profiles.types import Facts
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from planner.power.assume import Demands
 from planner.power.demand import Pool
-from planner.power.multiplexing import GroupProfile
+from planner.power.feeds.multiplexing import GroupProfile
 from planner.power.spec import PowerSpec
 from profiles.performance.answers import Floats
 

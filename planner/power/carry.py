@@ -9,13 +9,13 @@ import numpy as np
 
 from planner.clock import Clock
 from planner.power.family import Classes, baselines, deepest, polca_policy
-from planner.power.fleet import Fleet
 from planner.power.judge import Bar, braking, chances
 from planner.power.optimise import Pick, most_servers, near, rungs, search
 from planner.power.plan import Judged
 from planner.power.policy import Policy, no_capping
 from planner.power.prove import Tried, best_of, tried
-from planner.power.row import Results
+from planner.power.rows.fleet import Fleet
+from planner.power.rows.row import Results
 from planner.power.spec import PowerSpec
 from planner.power.trials import Effort, trials
 from planner.progress import progress

@@ -20,8 +20,8 @@ from planner.power.check_row import Lived, Servers, busiest_day, live, mean_gpu_
 from planner.power.check_statements import check_judged, check_statements
 from planner.power.plan import Judged, PowerPlan
 from planner.power.policy import Policy
-from planner.power.pools import gpus_of, pools
 from planner.power.spec import PowerSpec
+from planner.power.traces.pools import gpus_of, pools
 from planner.types import Check, Violation, broken
 from profiles.types import Facts
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from itertools import product
 
 from planner.power.policy import GpuCap, Policy, Step, no_capping
-from planner.power.pools import gpus_of
 from planner.power.spec import PowerSpec
+from planner.power.traces.pools import gpus_of
 from profiles.performance.capping import HIGHEST_CLOCK_MHZ
 from profiles.types import Facts
 

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from planner.power.fleet import Fleet
 from planner.power.judge import Bar, chances
 from planner.power.plan import Judged
 from planner.power.policy import Policy
+from planner.power.rows.fleet import Fleet
 from planner.power.spec import PowerSpec
 from planner.power.trials import Effort, trials
 from planner.types import Conflict, Relaxation

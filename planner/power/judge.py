@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from planner.power.confidence import Confidence, Weeks, confidence, exceeds, failure
 from planner.power.plan import Judged, Slowdown
 from planner.power.policy import Policy
-from planner.power.row import Results
-from planner.power.slowdown import MOST_SLOWDOWN, SLOWDOWN_BINS, slowdown_at
+from planner.power.rows.row import Results
+from planner.power.rows.slowdown import MOST_SLOWDOWN, SLOWDOWN_BINS, slowdown_at
 from planner.power.spec import PowerSpec
 from profiles.performance.answers import Floats
 

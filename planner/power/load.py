@@ -12,11 +12,11 @@ from pydantic import Field
 from planner.documents import read_document, validated
 from planner.errors import InvalidInput
 from planner.packed import PackedArray
-from planner.power.prometheus import read_prometheus
-from planner.power.readings import Recorded
-from planner.power.series import read_series
-from planner.power.served import demand_of_plan
 from planner.power.spec import PowerSpec, Server
+from planner.power.traces.prometheus import read_prometheus
+from planner.power.traces.readings import Recorded
+from planner.power.traces.series import read_series
+from planner.power.traces.served import demand_of_plan
 from planner.power.workload import WHOLE, Series, Trace, Training
 from planner.trace_file import read_rows
 from planner.types import Frozen

@@ -19,7 +19,7 @@ from planner.clock import Clock
 from planner.power.family import Classes, Member, grid, neighbours, policy_of
 from planner.power.judge import Bar, chances, strain
 from planner.power.policy import Policy
-from planner.power.row import Results
+from planner.power.rows.row import Results
 from planner.program import Ints
 from planner.progress import progress
 from profiles.performance.answers import Floats, Marks

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from planner.clock import Clock
-from planner.power.fleet import Fleet
 from planner.power.judge import Bar, judged, strain
 from planner.power.optimise import Pick
 from planner.power.plan import Judged
 from planner.power.policy import Policy
-from planner.power.row import Results
+from planner.power.rows.fleet import Fleet
+from planner.power.rows.row import Results
 from planner.power.trials import Effort, joined, trials
 from planner.progress import progress
 from profiles.performance.answers import Floats

@@ -13,12 +13,12 @@ import numpy as np
 
 from planner.power.assume import End
 from planner.power.demand import StateTable
-from planner.power.fleet import Fleet, Group
 from planner.power.judge import Bar, chances
 from planner.power.optimise import most_servers
 from planner.power.plan import Interval, Sensitivity
 from planner.power.policy import Policy, no_capping
-from planner.power.row import Results
+from planner.power.rows.fleet import Fleet, Group
+from planner.power.rows.row import Results
 from planner.power.trials import Effort, trials
 from profiles.performance.answers import Floats, Marks
 from profiles.performance.capping import DECODING

@@ -13,20 +13,20 @@ from planner.power.busiest import profiles_of, safe_limit_w
 from planner.power.carry import Answer, Question, carry
 from planner.power.confidence import clopper_pearson
 from planner.power.family import baselines, classes_of
-from planner.power.fleet import Fleet
+from planner.power.feeds.placement import place
+from planner.power.feeds.shortfall import shortfall
 from planner.power.infeasible import conflict
 from planner.power.judge import bar_of
 from planner.power.optimise import Pick
-from planner.power.placement import place
 from planner.power.plan import Judged, Minute, PowerPlan, Sensitivity
 from planner.power.policy import Policy
-from planner.power.pools import pools
 from planner.power.prove import Tried, pareto, tried
-from planner.power.row import worst_day
+from planner.power.rows.fleet import Fleet
+from planner.power.rows.row import worst_day
 from planner.power.sensitivity import assumptions_of, carried_by, sensitivity
-from planner.power.shortfall import shortfall
 from planner.power.spec import PowerSpec
 from planner.power.stress import stress
+from planner.power.traces.pools import pools
 from planner.power.trials import STRESSING, Effort
 from planner.progress import progress
 from planner.solver import relative_gap

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from planner.power.fleet import Fleet
 from planner.power.plan import Stress
 from planner.power.policy import Policy
-from planner.power.row import simulate
+from planner.power.rows.fleet import Fleet
+from planner.power.rows.row import simulate
 from planner.power.spec import Event
 from planner.power.trials import STRESSING, Effort
 

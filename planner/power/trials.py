@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from planner.power.fleet import Fleet
 from planner.power.policy import Policy
-from planner.power.row import Results, simulate
+from planner.power.rows.fleet import Fleet
+from planner.power.rows.row import Results, simulate
 
 OBSERVED_WEEKS = 6
 """In which an observed peak was the highest; POLCA's measurements took as long."""

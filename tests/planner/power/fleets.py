@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from planner.power.demand import Calendar, Pool, StateTable
-from planner.power.fleet import Fleet, Group
+from planner.power.rows.fleet import Fleet, Group
 from planner.power.spec import Controls
 from profiles import catalogue
 from profiles.types import GpuType

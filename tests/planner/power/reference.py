@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from planner.power import deal, kernel
-from planner.power.fleet import Fleet
 from planner.power.policy import GpuCap, Policy
-from planner.power.slowdown import SLOWDOWN_BINS
+from planner.power.rows import deal, kernel
+from planner.power.rows.fleet import Fleet
+from planner.power.rows.slowdown import SLOWDOWN_BINS
 from planner.power.spec import Event
 from profiles.performance.answers import Floats
 from profiles.performance.capping import Cap, Phase, capped

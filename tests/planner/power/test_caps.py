@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from planner.power.caps import BRAKE, NO_CAP, at_tdp, levels, responses, together, under
 from planner.power.policy import GpuCap, no_capping, one_threshold, polca, power_capped
-from planner.power.slowdown import SLOWDOWN_BINS
+from planner.power.rows.caps import BRAKE, NO_CAP, at_tdp, levels, responses, together, under
+from planner.power.rows.slowdown import SLOWDOWN_BINS
 from planner.power.spec import Controls
 from profiles.performance.capping import Cap, Phase, capped
 from tests.planner.power.fleets import A100, PRIORITIES, table

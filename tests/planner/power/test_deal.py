@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from planner.power.deal import BLOCK_S, WEEK_S, draw, loads, order, servers
+from planner.power.rows.deal import BLOCK_S, WEEK_S, draw, loads, order, servers
 from tests.planner.power.fleets import calendar, pool
 
 

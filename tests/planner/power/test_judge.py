@@ -10,8 +10,8 @@ import pytest
 from planner.power.judge import bar_of, braking, chances, judged, strain
 from planner.power.plan import Judged
 from planner.power.policy import no_capping, polca
-from planner.power.row import Results
-from planner.power.slowdown import SLOWDOWN_BINS
+from planner.power.rows.row import Results
+from planner.power.rows.slowdown import SLOWDOWN_BINS
 from tests.planner.power.rows import spec
 
 BAR = bar_of(spec())  # 3 weeks, 95%, no brakes; low 5% and 50%, high 2% and 10%

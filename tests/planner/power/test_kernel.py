@@ -8,11 +8,11 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from planner.power import kernel
-from planner.power.caps import levels
-from planner.power.controllers import at_rest, ladder, nothing_yet
 from planner.power.policy import GpuCap, Policy, Step, no_capping, polca
-from planner.power.slowdown import SLOWDOWN_BINS
+from planner.power.rows import kernel
+from planner.power.rows.caps import levels
+from planner.power.rows.controllers import at_rest, ladder, nothing_yet
+from planner.power.rows.slowdown import SLOWDOWN_BINS
 from planner.power.spec import Controls
 from profiles.performance.answers import Floats
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from planner.errors import InvalidInput, UnknownName
-from planner.power.multiplexing import Crowd, GroupProfile, crowd_of, loads_at_risk, risk, tangent
+from planner.power.feeds.multiplexing import Crowd, GroupProfile, crowd_of, loads_at_risk, risk, tangent
 from planner.program import Floats
 
 

@@ -12,10 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from planner.errors import InvalidInput
-from planner.power.multiplexing import Crowd, GroupProfile, crowd_of, loads_at_risk
-from planner.power.placement import place
+from planner.power.feeds.multiplexing import Crowd, GroupProfile, crowd_of, loads_at_risk
+from planner.power.feeds.placement import place
+from planner.power.feeds.shortfall import shortfall
 from planner.power.plan import Placement
-from planner.power.shortfall import shortfall
 from planner.power.site import Site
 from planner.program import Floats, Ints
 from planner.types import SolveOptions

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from planner.errors import InvalidInput, MissingProfile, UnknownName
-from planner.power import inference
 from planner.power.demand import Pool
 from planner.power.load import load as load_spec
-from planner.power.pools import pools
 from planner.power.spec import PowerSpec
+from planner.power.traces import inference
+from planner.power.traces.pools import pools
 from profiles.catalogue import load
 from profiles.ingest import read
 from profiles.names import KnownNames

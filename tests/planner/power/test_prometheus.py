@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from planner.errors import InvalidInput
-from planner.power.prometheus import read_prometheus
+from planner.power.traces.prometheus import read_prometheus
 
 START_S = 1_767_571_200  # 2026-01-05 00:00 UTC, a Monday
 

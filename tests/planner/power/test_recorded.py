@@ -9,7 +9,7 @@ import pytest
 
 from planner.errors import InvalidInput
 from planner.power.demand import Pool
-from planner.power.recorded import recorded_pool
+from planner.power.traces.recorded import recorded_pool
 from planner.power.workload import Series, Week
 from profiles.catalogue import load
 

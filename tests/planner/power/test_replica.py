@@ -9,8 +9,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from planner.power.replica import DECODING_J, DECODING_S, PROMPT_TOKENS, PROMPTS_S, RUNNING_S, TOKENS, capacity, replay
-from planner.power.requests import Requests
+from planner.power.traces.replica import (
+    DECODING_J,
+    DECODING_S,
+    PROMPT_TOKENS,
+    PROMPTS_S,
+    RUNNING_S,
+    TOKENS,
+    capacity,
+    replay,
+)
+from planner.power.traces.requests import Requests
 from profiles.performance import Iteration
 from profiles.types import Layout
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from planner.power.requests import Requests, at_rate, requests_of
+from planner.power.traces.requests import Requests, at_rate, requests_of
 from planner.power.workload import Generated, Trace
 
 

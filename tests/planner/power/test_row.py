@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from planner.errors import InvalidInput, UnknownName
-from planner.power.fleet import Fleet
 from planner.power.policy import GpuCap, Policy, Step, no_capping, one_threshold, polca, power_capped
-from planner.power.row import SLOWDOWN_BINS, Results, simulate, slowdown_at, worst_day
+from planner.power.rows.fleet import Fleet
+from planner.power.rows.row import SLOWDOWN_BINS, Results, simulate, slowdown_at, worst_day
 from planner.power.spec import Event
 from tests.planner.power.fleets import PRIORITIES, calendar, fleet, group
 from tests.planner.power.reference import simulate_one

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from planner.errors import InvalidInput
-from planner.power.readings import Readings, side_by_side
-from planner.power.series import read_series
+from planner.power.traces.readings import Readings, side_by_side
+from planner.power.traces.series import read_series
 
 START_S = 1_767_571_200  # 2026-01-05 00:00 UTC, a Monday
 

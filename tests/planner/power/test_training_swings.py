@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from planner.power.training_swings import training_pool
+from planner.power.traces.training_swings import training_pool
 from planner.power.workload import Training
 from profiles.catalogue import load
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from planner.power.weeks import DEFAULT_WEEK, calendar_of, recorded_calendar
+from planner.power.traces.weeks import DEFAULT_WEEK, calendar_of, recorded_calendar
 from planner.power.workload import Week
 
 

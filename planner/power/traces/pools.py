@@ -8,13 +8,13 @@ import numpy as np
 
 from planner.errors import InvalidInput
 from planner.power.demand import Calendar, Pool
-from planner.power.inference import inference_pool
 from planner.power.policy import Policy
-from planner.power.recorded import recorded_pool
-from planner.power.requests import requests_of
 from planner.power.spec import PowerSpec, Server
-from planner.power.training_swings import training_pool
-from planner.power.weeks import calendar_of, constant_calendar
+from planner.power.traces.inference import inference_pool
+from planner.power.traces.recorded import recorded_pool
+from planner.power.traces.requests import requests_of
+from planner.power.traces.training_swings import training_pool
+from planner.power.traces.weeks import calendar_of, constant_calendar
 from planner.power.workload import Trace, Training
 from profiles.names import KnownNames
 from profiles.performance import PerformanceModel

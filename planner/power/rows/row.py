@@ -21,11 +21,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from planner.errors import InvalidInput, UnknownName
-from planner.power.deal import WEEK_S
-from planner.power.fleet import Fleet, Group, pieces
-from planner.power.play import histogram, play_week, set_up
 from planner.power.policy import Policy
-from planner.power.slowdown import SLOWDOWN_BINS, slowdown_at
+from planner.power.rows.deal import WEEK_S
+from planner.power.rows.fleet import Fleet, Group, pieces
+from planner.power.rows.play import histogram, play_week, set_up
+from planner.power.rows.slowdown import SLOWDOWN_BINS, slowdown_at
 from planner.power.spec import Event
 from profiles.performance.answers import Floats
 

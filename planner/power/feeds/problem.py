@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 
 from planner.errors import InvalidInput
-from planner.power.multiplexing import Crowd, GroupProfile, crowd_of, loads_at_risk
+from planner.power.feeds.multiplexing import Crowd, GroupProfile, crowd_of, loads_at_risk
 from planner.power.site import Site
 from planner.program import Floats, Ints
 

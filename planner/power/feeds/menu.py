@@ -12,8 +12,8 @@ from itertools import product
 
 import numpy as np
 
-from planner.power.bound import Relaxed, even_spread, most_placed, overloaded
-from planner.power.problem import WHOLE_BUDGET, Kind, Patterns, Problem, weighed
+from planner.power.feeds.bound import Relaxed, even_spread, most_placed, overloaded
+from planner.power.feeds.problem import WHOLE_BUDGET, Kind, Patterns, Problem, weighed
 from planner.program import Floats, Ints
 
 FEW = 300

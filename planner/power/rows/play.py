@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from planner.power import caps, deal, kernel
-from planner.power.controllers import at_rest, ladder, nothing_yet
-from planner.power.fleet import Fleet, Piece
 from planner.power.policy import Policy
-from planner.power.slowdown import SLOWDOWN_BINS
+from planner.power.rows import caps, deal, kernel
+from planner.power.rows.controllers import at_rest, ladder, nothing_yet
+from planner.power.rows.fleet import Fleet, Piece
+from planner.power.rows.slowdown import SLOWDOWN_BINS
 from profiles.performance.answers import Floats
 
 Ints = NDArray[np.int64]

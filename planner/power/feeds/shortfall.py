@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from planner.power.bound import most_placed
-from planner.power.multiplexing import GroupProfile
+from planner.power.feeds.bound import most_placed
+from planner.power.feeds.multiplexing import GroupProfile
+from planner.power.feeds.problem import problem_of
 from planner.power.plan import Loaded, Placement
-from planner.power.problem import problem_of
 from planner.power.site import Site
 from planner.types import Conflict, Relaxation
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from planner.errors import InvalidInput
 from planner.power.demand import Calendar, Pool, States, StateTable
-from planner.power.weeks import calendar_of, constant_calendar, recorded_calendar
+from planner.power.traces.weeks import calendar_of, constant_calendar, recorded_calendar
 from planner.power.workload import WHOLE, Series, Week
 from planner.program import Ints
 from profiles.performance.answers import Floats

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from planner.power.multiplexing import loads_at_risk
+from planner.power.feeds.multiplexing import loads_at_risk
+from planner.power.feeds.problem import Problem, circuit_loads
 from planner.power.plan import Loaded, Placed, Placement
-from planner.power.problem import Problem, circuit_loads
 from planner.power.site import Site
 from planner.program import Floats, Ints
 from planner.solver import relative_gap

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from planner.constraint_solver import new_model, solve_constraints, weighted
-from planner.power.problem import Kind, Patterns, Problem
+from planner.power.feeds.problem import Kind, Patterns, Problem
 from planner.program import Floats, Ints
 from planner.types import SolveOptions
 

@@ -17,13 +17,22 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from planner.power.bound import Relaxed, least_fraction, most_placed, planes_of
-from planner.power.menu import arranged, is_complete, menus_of, spread_evenly
-from planner.power.model import EMPTY, Assigned, Limit, assign
-from planner.power.multiplexing import GroupProfile, loads_at_risk, tangent
-from planner.power.placed import Found, empty_rows, judged, written
+from planner.power.feeds.bound import Relaxed, least_fraction, most_placed, planes_of
+from planner.power.feeds.menu import arranged, is_complete, menus_of, spread_evenly
+from planner.power.feeds.model import EMPTY, Assigned, Limit, assign
+from planner.power.feeds.multiplexing import GroupProfile, loads_at_risk, tangent
+from planner.power.feeds.placed import Found, empty_rows, judged, written
+from planner.power.feeds.problem import (
+    WHOLE_BUDGET,
+    Circuit,
+    Patterns,
+    Problem,
+    alone,
+    circuit_loads,
+    pooled,
+    problem_of,
+)
 from planner.power.plan import Placement
-from planner.power.problem import WHOLE_BUDGET, Circuit, Patterns, Problem, alone, circuit_loads, pooled, problem_of
 from planner.power.site import Site
 from planner.program import Floats, Ints
 from planner.solver import relative_gap

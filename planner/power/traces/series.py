@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from planner.errors import InvalidInput
-from planner.power.readings import Readings, Recorded, Unit, side_by_side
+from planner.power.traces.readings import Readings, Recorded, Unit, side_by_side
 from profiles.performance.answers import Floats
 
 TIMES = ("time", "timestamp", "date", "datetime", "ts")

@@ -10,7 +10,7 @@ import numpy as np
 
 from planner.documents import read_document
 from planner.errors import InvalidInput
-from planner.power.readings import Readings, Recorded, Unit, side_by_side
+from planner.power.traces.readings import Readings, Recorded, Unit, side_by_side
 
 POWER, UTILISATION = "DCGM_FI_DEV_POWER_USAGE", "DCGM_FI_DEV_GPU_UTIL"
 HOSTS = ("Hostname", "hostname", "node", "kubernetes_node", "instance")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from planner.power.deal import BLOCK_S
 from planner.power.demand import Calendar, Pool
+from planner.power.rows.deal import BLOCK_S
 from planner.power.spec import Controls, Event
 from profiles.types import GpuType
 

@@ -24,8 +24,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from planner.errors import GpuplanError
-from planner.power.multiplexing import loads_at_risk, tangent
-from planner.power.problem import WHOLE_BUDGET, Circuit, Kind, Problem
+from planner.power.feeds.multiplexing import loads_at_risk, tangent
+from planner.power.feeds.problem import WHOLE_BUDGET, Circuit, Kind, Problem
 from planner.program import Floats, Ints, ProgramBuilder
 from planner.solver import solve
 from planner.types import SolveOptions

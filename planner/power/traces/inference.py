@@ -14,9 +14,18 @@ import numpy as np
 
 from planner.errors import InvalidInput, MissingProfile
 from planner.power.demand import Pool, States, StateTable
-from planner.power.replica import DECODING_J, DECODING_S, PROMPTS_S, RUNNING_S, TOKENS, Capacity, capacity, replay
-from planner.power.requests import Requests, at_rate, requests_of, warmed_up
 from planner.power.spec import Server
+from planner.power.traces.replica import (
+    DECODING_J,
+    DECODING_S,
+    PROMPTS_S,
+    RUNNING_S,
+    TOKENS,
+    Capacity,
+    capacity,
+    replay,
+)
+from planner.power.traces.requests import Requests, at_rate, requests_of, warmed_up
 from planner.power.workload import Trace
 from profiles.performance import Iteration, PerformanceModel
 from profiles.performance.answers import Floats

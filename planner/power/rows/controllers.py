@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from planner.power import kernel
-from planner.power.caps import Levels
-from planner.power.deal import WEEK_S
 from planner.power.policy import Policy
-from planner.power.slowdown import SLOWDOWN_BINS
+from planner.power.rows import kernel
+from planner.power.rows.caps import Levels
+from planner.power.rows.deal import WEEK_S
+from planner.power.rows.slowdown import SLOWDOWN_BINS
 from planner.power.spec import Controls
 
 

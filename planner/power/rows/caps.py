@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from planner.power.demand import StateTable
 from planner.power.policy import GpuCap, Policy
-from planner.power.slowdown import SLOWDOWN_BINS
+from planner.power.rows.slowdown import SLOWDOWN_BINS
 from planner.power.spec import Controls
 from profiles.performance.answers import Floats
 from profiles.performance.capping import PROMPTS, Cap, Phase, capped

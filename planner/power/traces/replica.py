@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
-from planner.power.requests import Requests
+from planner.power.traces.requests import Requests
 from planner.program import Ints
 from profiles.performance import Iteration
 from profiles.performance.answers import Floats

@@ -1,0 +1,1 @@
+"""Rows of servers, simulated second by second under capping policies."""
