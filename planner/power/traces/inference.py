@@ -9,8 +9,10 @@ on prompts at the power of prompts, time decoding at the power of so many runnin
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from planner.errors import InvalidInput, MissingProfile
 from planner.power.demand import Pool, States, StateTable
@@ -55,6 +57,10 @@ LEAST_RUNNING = 0.1
 252 at most. The two say nearly all about power and about how much a server has to do."""
 
 
+Spent = NDArray[np.floating[Any]]
+"""What servers do in a second: see ``replica``."""
+
+
 @dataclass(frozen=True, eq=False)
 class _Engine:
     """One replica, and how many of them a server holds."""
@@ -84,8 +90,10 @@ def inference_pool(name: str, demand: Trace, server: Server, performance: Perfor
         peak = demand.peak_requests_per_s / engine.per_server
     num_servers, seconds = _size(engine, int(np.ceil(requests.arrival_s[-1])))
     requests = requests.at(requests.arrival_s < seconds)
-    spent = [_spent(requests, engine, load * peak, num_servers, seconds, seed) for seed, load in enumerate(LOADS)]
-    table, states = _states(np.stack(spent, axis=1), LOADS * peak * engine.per_server, engine)
+    spent = np.empty((TOKENS + 1, len(LOADS), num_servers, seconds), dtype=np.float32)  # half the memory will do
+    for seed, load in enumerate(LOADS):
+        spent[:, seed] = _spent(requests, engine, load * peak, num_servers, seconds, seed)
+    table, states = _states(spent, LOADS * peak * engine.per_server, engine)
     layout, share = engine.iteration.layout, peak / engine.capacity.requests_per_s
     known = f"{'measured rows and ' if engine.measured else ''}datasheets"
     notes = [
@@ -170,7 +178,7 @@ def _spent(
     return np.asarray(spent.reshape(len(spent), num_servers, engine.per_server, seconds).sum(axis=2))
 
 
-def _states(spent: Floats, requests_per_s: Floats, engine: _Engine) -> tuple[StateTable, States]:
+def _states(spent: Spent, requests_per_s: Floats, engine: _Engine) -> tuple[StateTable, States]:
     """Quantised ``spent`` (5, levels, servers, seconds): each state is the mean of the seconds in its cell.
 
     ``requests_per_s`` (levels,) of a server.
@@ -186,7 +194,7 @@ def _states(spent: Floats, requests_per_s: Floats, engine: _Engine) -> tuple[Sta
     flat = state.ravel()
     count = np.bincount(flat)
 
-    def mean(values: Floats) -> Floats:
+    def mean(values: Spent) -> Floats:
         return np.asarray(np.bincount(flat, weights=values.ravel()) / count)
 
     running, prompt_w, decode_w = mean(spent[RUNNING_S]), mean(prompt_j), mean(decode_j)
@@ -203,7 +211,7 @@ def _states(spent: Floats, requests_per_s: Floats, engine: _Engine) -> tuple[Sta
     return table, state.reshape(gpu_w.shape).astype(np.uint8)
 
 
-def _time_on_clock(spent: Floats, requests_per_s: Floats) -> Floats:
+def _time_on_clock(spent: Spent, requests_per_s: Floats) -> Floats:
     """(levels, servers, seconds) share of the time of requests in progress that follows the clocks.
 
     Nobody feels a single second of others' prompts: it is the mean over as long as a request takes, by Little's law.
@@ -220,7 +228,7 @@ def _time_on_clock(spent: Floats, requests_per_s: Floats) -> Floats:
     return found
 
 
-def _sum_around(values: Floats, around: int) -> Floats:
+def _sum_around(values: Spent, around: int) -> Floats:
     """(servers, seconds) sum of so many seconds before and after each, and itself; the end goes round to the start."""
     wrapped = np.take(values, np.arange(-around - 1, values.shape[1] + around), axis=1, mode="wrap")
     total = np.cumsum(wrapped, axis=1)
