@@ -42,6 +42,10 @@ PUBLISHED_PEAK = 0.79
 """Of the budget, of the row's 40 inference servers."""
 
 
+JUST_BELOW_W = 2200.0
+"""Beside the GPUs: 40 servers then peak at 78.6%, as near to the published 79% as the row's own noise."""
+
+
 def main() -> None:
     if not TRACE.exists():
         sys.exit(f"skipped: no {TRACE}")
@@ -58,6 +62,7 @@ def main() -> None:
     found_w = calibrated(seen, facts, demands, Effort(), 0)
     print(f"40 servers peak at {PUBLISHED_PEAK:.0%} with {next(iter(found_w.values())):,.0f} W beside the GPUs\n")
     cases: dict[str, Mapping[str, float]] = {end: other_at(spec, end) for end in ("low", "middle", "high")}
+    cases["just below"] = dict.fromkeys(found_w, JUST_BELOW_W)
     cases["calibrated"] = found_w
     for name, other_w in cases.items():
         _fixed(name, spec, facts, demands, other_w, chosen.weeks)
