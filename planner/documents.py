@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,6 +25,14 @@ _IN_OUR_WORDS = {
     "string_too_short": "must not be empty",
 }
 """Messages by the type of a pydantic error, where its own speak of Python."""
+
+
+def only_file(paths: Path | Sequence[Path]) -> Path:
+    """The file to plan from; ``InvalidInput`` where several were given to a planner that takes one."""
+    files = [paths] if isinstance(paths, Path) else list(paths)
+    if len(files) != 1:
+        raise InvalidInput(f"one spec is planned at a time, {len(files)} files were given", field="SPEC")
+    return files[0]
 
 
 def read_document(path: Path) -> Any:

@@ -19,6 +19,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from planner.cli import app
+from tests.contract import EVERY_PLAN
 
 SPEC: dict[str, Any] = {
     "name": "chat",
@@ -32,18 +33,6 @@ SPEC: dict[str, Any] = {
     }],
     "offers": {"providers": ["aws"], "regions": ["us-east-1"]},
 }  # fmt: skip
-EVERY_PLAN = {
-    "kind",
-    "outcome",
-    "objective",
-    "bound",
-    "gap",
-    "solver",
-    "solve_seconds",
-    "spec",
-    "profile_digest",
-    "check",
-}
 SERVING_PLAN = {
     "usd_per_hour", "power_w", "usd_per_million_tokens", "allocation", "routing", "baselines",
     "savings_vs_best_single_type", "explanation",

@@ -12,19 +12,8 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from planner.cli import app
+from tests.contract import EVERY_PLAN
 
-EVERY_PLAN = {
-    "kind",
-    "outcome",
-    "objective",
-    "bound",
-    "gap",
-    "solver",
-    "solve_seconds",
-    "spec",
-    "profile_digest",
-    "check",
-}
 RANKED = {
     "tensor_parallel", "pipeline_parallel", "data_parallel", "context_parallel", "expert_parallel", "micro_batch",
     "virtual_stages", "recompute", "sharding", "step_ms", "mfu", "memory_gib_per_gpu", "tokens_per_s", "usd_to_train",

@@ -9,7 +9,7 @@ import numpy as np
 
 from planner.clock import Clock
 from planner.power.family import Classes, baselines, deepest, polca_policy
-from planner.power.judge import Bar, braking, chances
+from planner.power.judge import Bar, braking, fails
 from planner.power.optimise import Pick, most_servers, near, rungs, search
 from planner.power.plan import Judged
 from planner.power.policy import Policy, no_capping
@@ -44,7 +44,7 @@ class Question:
 
     def fails(self, results: Results, policies: Sequence[Policy]) -> Marks:
         """(policies, counts) whether the promise is more likely to fail than it may."""
-        return np.asarray(chances(results, policies, self.bar) > self.bar.allowed)
+        return fails(results, policies, self.bar)
 
     def brakes(self, results: Results, policies: Sequence[Policy]) -> Marks:
         """The same by brakes alone."""

@@ -15,7 +15,7 @@ from planner.power.policy import Policy
 from planner.power.rows.row import Results
 from planner.power.rows.slowdown import MOST_SLOWDOWN, SLOWDOWN_BINS, slowdown_at
 from planner.power.spec import PowerSpec
-from profiles.performance.answers import Floats
+from profiles.performance.answers import Floats, Marks
 
 QUANTILES = np.array([0.5, 0.99])
 
@@ -52,6 +52,11 @@ def bar_of(spec: PowerSpec) -> Bar:
 def chances(results: Results, policies: Sequence[Policy], bar: Bar) -> Floats:
     """(policies, counts) expected chance that a horizon breaks the promise."""
     return failure(_weeks(results, policies, bar), bar.horizon, bar.max_brakes)
+
+
+def fails(results: Results, policies: Sequence[Policy], bar: Bar) -> Marks:
+    """(policies, counts) whether the promise is more likely to be broken than it may."""
+    return np.asarray(chances(results, policies, bar) > bar.allowed)
 
 
 def braking(results: Results, policies: Sequence[Policy], bar: Bar) -> Floats:

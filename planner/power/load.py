@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import Field
 
-from planner.documents import read_document, validated
+from planner.documents import only_file, read_document, validated
 from planner.errors import InvalidInput
 from planner.packed import PackedArray
 from planner.power.spec import PowerSpec, Server
@@ -56,10 +56,7 @@ def load(paths: Path | Sequence[Path], options: dict[str, Any]) -> PowerSpec:
     InvalidInput
         A file cannot be read, or holds a mistake, named by its path.
     """
-    files = [paths] if isinstance(paths, Path) else list(paths)
-    if len(files) != 1:
-        raise InvalidInput(f"one spec is planned at a time, {len(files)} files were given", field="SPEC")
-    path = files[0]
+    path = only_file(paths)
     document = read_document(path)
     if isinstance(document, dict) and "outcome" in document:
         raise InvalidInput("is a plan, not a spec", field=str(path), fix="give a spec like examples/power.yaml")

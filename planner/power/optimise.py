@@ -12,12 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from planner.clock import Clock
 from planner.power.family import Classes, Member, grid, neighbours, policy_of
-from planner.power.judge import Bar, chances, strain
+from planner.power.judge import Bar, chances, fails, strain
 from planner.power.policy import Policy
 from planner.power.rows.row import Results
 from planner.program import Ints
@@ -111,12 +112,9 @@ def rungs(low: int, high: int) -> tuple[int, ...]:
 def _most(ask: Ask, members: Sequence[Member], classes: Classes, bar: Bar, low: int, high: int) -> Ints:
     policies = [policy_of(member, classes) for member in members]
 
-    def fails(results: Results, tried: Sequence[Policy]) -> Marks:
-        return np.asarray(chances(results, tried, bar) > bar.allowed)
-
     while True:
         top = min(max(round(low * REACH), low + RUNGS), high)
-        most = most_servers(ask, policies, fails, low, top, only_best=True)
+        most = most_servers(ask, policies, partial(fails, bar=bar), low, top, only_best=True)
         if top == high or most.max() < top:
             return most
         low = top

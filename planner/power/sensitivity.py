@@ -8,19 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
 from planner.power.assume import End
 from planner.power.demand import StateTable
-from planner.power.judge import Bar, chances
+from planner.power.judge import Bar, fails
 from planner.power.optimise import most_servers
 from planner.power.plan import Interval, Sensitivity
 from planner.power.policy import Policy, no_capping
 from planner.power.rows.fleet import Fleet, Group
 from planner.power.rows.row import Results
 from planner.power.trials import Effort, trials
-from profiles.performance.answers import Floats, Marks
+from profiles.performance.answers import Floats
 from profiles.performance.capping import DECODING
 
 TIME_ON_CLOCK = (0.05, DECODING.time_on_clock, 0.30)
@@ -108,10 +109,7 @@ def carried_by(policy: Policy, fleet: Fleet, num_servers: int, places: int, bar:
     def ask(policies: Sequence[Policy], counts: Sequence[int]) -> Results:
         return trials(fleet, policies, counts, effort.choosing, effort, seed)
 
-    def fails(results: Results, policies: Sequence[Policy]) -> Marks:
-        return np.asarray(chances(results, policies, bar) > bar.allowed)
-
-    most = int(most_servers(ask, (policy,), fails, low, high)[0])
+    most = int(most_servers(ask, (policy,), partial(fails, bar=bar), low, high)[0])
     peak = float(ask((no_capping(),), (num_servers,)).natural_peak.max())
     return (float(most) if most >= low else None, peak)
 

@@ -9,13 +9,12 @@ import csv
 import io
 import json
 from collections.abc import Callable
-from dataclasses import replace
 
 from planner.errors import FailedCheck
 from planner.experts.check import malformed
 from planner.experts.plan import ExpertsPlan
 from planner.render.experts_heatmap import heatmap
-from planner.render.renderer import Renderer
+from planner.render.renderer import Renderer, guarded
 
 Writer = Callable[[ExpertsPlan], dict[str, str]]
 
@@ -117,15 +116,13 @@ def _sound(write: Writer) -> Writer:
     return render
 
 
-RENDERERS: dict[str, Renderer[ExpertsPlan]] = {
-    renderer.target: replace(renderer, render=_sound(renderer.render))
-    for renderer in (
-        Renderer("experts", "sglang", "SGLang: initial expert location and its flags", sglang),
-        Renderer("experts", "tensorrt-llm", "TensorRT-LLM: moe_load_balancer.yaml, static", tensorrt_llm),
-        Renderer("experts", "vllm", "vLLM: flags of its own balancer (it takes no initial map)", vllm),
-        Renderer("experts", "vllm-ascend", "vllm-ascend: expert map", vllm_ascend),
-        Renderer("experts", "csv", "one row per slot, for spreadsheets and scripts", plain_csv),
-        Renderer("experts", "dispatch", "share of tokens per copy", dispatch),
-        Renderer("experts", "heatmap", "load of every GPU and layer, before and after, as one HTML page", heatmap),
-    )
-}
+RENDERERS: dict[str, Renderer[ExpertsPlan]] = guarded(
+    _sound,
+    Renderer("experts", "sglang", "SGLang: initial expert location and its flags", sglang),
+    Renderer("experts", "tensorrt-llm", "TensorRT-LLM: moe_load_balancer.yaml, static", tensorrt_llm),
+    Renderer("experts", "vllm", "vLLM: flags of its own balancer (it takes no initial map)", vllm),
+    Renderer("experts", "vllm-ascend", "vllm-ascend: expert map", vllm_ascend),
+    Renderer("experts", "csv", "one row per slot, for spreadsheets and scripts", plain_csv),
+    Renderer("experts", "dispatch", "share of tokens per copy", dispatch),
+    Renderer("experts", "heatmap", "load of every GPU and layer, before and after, as one HTML page", heatmap),
+)

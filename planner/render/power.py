@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 from planner.errors import InvalidInput
 from planner.power.plan import PowerPlan
@@ -12,7 +11,7 @@ from planner.render.power_controller import controller
 from planner.render.power_plot import plot
 from planner.render.power_policy import policy
 from planner.render.power_prometheus import prometheus
-from planner.render.renderer import Renderer
+from planner.render.renderer import Renderer, guarded
 
 Writer = Callable[[PowerPlan], dict[str, str]]
 
@@ -28,13 +27,11 @@ def _of_a_row(write: Writer) -> Writer:
     return render
 
 
-RENDERERS: dict[str, Renderer[PowerPlan]] = {
-    renderer.target: replace(renderer, render=_of_a_row(renderer.render))
-    for renderer in (
-        Renderer("power", "policy", "thresholds and caps as JSON and YAML", policy),
-        Renderer("power", "commands", "nvidia-smi, DCGM and Redfish commands for every state", commands),
-        Renderer("power", "prometheus", "Prometheus: recording and alert rules", prometheus),
-        Renderer("power", "controller", "a controller that follows the policy, and its systemd unit", controller),
-        Renderer("power", "plot", "the worst day and other choices, as one HTML page", plot),
-    )
-}
+RENDERERS: dict[str, Renderer[PowerPlan]] = guarded(
+    _of_a_row,
+    Renderer("power", "policy", "thresholds and caps as JSON and YAML", policy),
+    Renderer("power", "commands", "nvidia-smi, DCGM and Redfish commands for every state", commands),
+    Renderer("power", "prometheus", "Prometheus: recording and alert rules", prometheus),
+    Renderer("power", "controller", "a controller that follows the policy, and its systemd unit", controller),
+    Renderer("power", "plot", "the worst day and other choices, as one HTML page", plot),
+)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 from planner.types import Plan
@@ -19,3 +19,10 @@ class Renderer(Generic[P]):
     target: str
     description: str
     render: Callable[[P], dict[str, str]]
+
+
+def guarded(
+    guard: Callable[[Callable[[P], dict[str, str]]], Callable[[P], dict[str, str]]], *renderers: Renderer[P]
+) -> dict[str, Renderer[P]]:
+    """Renderers by target, each behind ``guard``, which refuses plans that cannot be rendered."""
+    return {renderer.target: replace(renderer, render=guard(renderer.render)) for renderer in renderers}

@@ -7,10 +7,9 @@ the mapping of the best configuration, whatever trains it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 from planner.errors import FailedCheck, InvalidInput
-from planner.render.renderer import Renderer
+from planner.render.renderer import Renderer, guarded
 from planner.render.training_deepspeed import deepspeed
 from planner.render.training_launch import openmpi, slurm, torchrun
 from planner.render.training_megatron import megatron
@@ -45,16 +44,12 @@ def _sound(write: Writer) -> Writer:
     return render
 
 
-RENDERERS: dict[str, Renderer[TrainingPlan]] = {
-    renderer.target: replace(renderer, render=_sound(renderer.render))
-    for renderer in (
-        Renderer("training", "megatron", "Megatron-LM: flags, and scripts that start it with torchrun", megatron),
-        Renderer(
-            "training", "torchtitan", "torchtitan 0.3: flags, and scripts that start it with torchrun", torchtitan
-        ),
-        Renderer("training", "deepspeed", "Megatron-DeepSpeed: JSON, flags, and scripts that start it", deepspeed),
-        Renderer("training", "slurm", "Slurm: batch script and hostfile in the order of ranks", slurm),
-        Renderer("training", "openmpi", "Open MPI: rankfile and its mpirun", openmpi),
-        Renderer("training", "torchrun", "torchrun: a line per host with its node rank", torchrun),
-    )
-}
+RENDERERS: dict[str, Renderer[TrainingPlan]] = guarded(
+    _sound,
+    Renderer("training", "megatron", "Megatron-LM: flags, and scripts that start it with torchrun", megatron),
+    Renderer("training", "torchtitan", "torchtitan 0.3: flags, and scripts that start it with torchrun", torchtitan),
+    Renderer("training", "deepspeed", "Megatron-DeepSpeed: JSON, flags, and scripts that start it", deepspeed),
+    Renderer("training", "slurm", "Slurm: batch script and hostfile in the order of ranks", slurm),
+    Renderer("training", "openmpi", "Open MPI: rankfile and its mpirun", openmpi),
+    Renderer("training", "torchrun", "torchrun: a line per host with its node rank", torchrun),
+)

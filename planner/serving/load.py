@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, ValidationError
 
-from planner.documents import explained, read_document, validated
+from planner.documents import explained, only_file, read_document, validated
 from planner.errors import InvalidInput
 from planner.serving.melange import from_melange, is_melange
 from planner.serving.spec import ServingSpec, Workload
@@ -32,10 +32,7 @@ def load(paths: Path | Sequence[Path], options: dict[str, Any]) -> ServingSpec:
     InvalidInput
         A file cannot be read, or holds a mistake, named by its path.
     """
-    files = [paths] if isinstance(paths, Path) else list(paths)
-    if len(files) != 1:
-        raise InvalidInput(f"one spec is planned at a time, {len(files)} files were given", field="SPEC")
-    path = files[0]
+    path = only_file(paths)
     document = read_document(path)
     if is_melange(document):
         if options.get("trace") is not None:

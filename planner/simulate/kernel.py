@@ -23,12 +23,11 @@ this one file, because the cache of machine code watches no other: touch it afte
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any
 
-import numba
 import numpy as np
 
+from planner.compiled import compiled, inner
 from planner.simulate.sketch import BINS_PER_E, FIRST_BIN, NUM_BINS
 from planner.simulate.state import (
     COMPLETED,
@@ -41,25 +40,7 @@ from planner.simulate.state import (
     State,
 )
 
-Function = TypeVar("Function", bound=Callable[..., Any])
 NEVER = np.inf
-
-
-_NO_WAY_IN: Any = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-"""Functions that Python never calls: ways in for all would take most of the time to compile."""
-
-
-def inner(function: Function) -> Function:
-    """Compile as a part of what calls it."""
-    return cast("Function", numba.njit(error_model="numpy", **_NO_WAY_IN)(function))
-
-
-def compiled(function: Function) -> Function:
-    """Compile at the first call, and keep the machine code beside this file (or in the user's cache)."""
-    try:
-        return cast("Function", numba.njit(cache=True, error_model="numpy")(function))
-    except RuntimeError:  # neither place can be written
-        return cast("Function", numba.njit(error_model="numpy")(function))
 
 
 # ---- heaps: parallel arrays of keys and what they stand for

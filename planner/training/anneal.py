@@ -11,8 +11,9 @@ import math
 
 import numpy as np
 
+from planner.compiled import compiled
 from planner.program import Floats, Ints
-from planner.training.block_cost import DRAWN, TOUCHED, State, compiled, count, drop, hop_seconds, inner, lift, step_of
+from planner.training.block_cost import DRAWN, TOUCHED, State, count, drop, hop_seconds, inner, lift, step_of
 from planner.training.blocks import Blocks
 
 TIE = 0.05

@@ -9,16 +9,14 @@ The cache of machine code watches only the file of an entry: touch ``anneal`` af
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple, cast
 
 import numba
 import numpy as np
 
+from planner.compiled import Function
 from planner.program import Floats, Ints
 from planner.training.blocks import BACKWARD, BATCHES, FORWARD, LAYERS, NUM_KINDS, Blocks
-
-Function = TypeVar("Function", bound=Callable[..., Any])
 
 TOUCHED, MOVED, DRAWN = range(3)
 """What ``State.numbers`` counts: entries of ``touched``, entries of ``blocks``, random numbers drawn."""
@@ -61,14 +59,6 @@ class State(NamedTuple):
     local: Ints
     numbers: Ints
     first_slot: Ints
-
-
-def compiled(function: Function) -> Function:
-    """Compile at the first call, and keep the machine code beside this file (or in the user's cache)."""
-    try:
-        return cast("Function", numba.njit(cache=True, error_model="numpy")(function))
-    except RuntimeError:  # neither place can be written
-        return cast("Function", numba.njit(error_model="numpy")(function))
 
 
 def inner(function: Function) -> Function:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from planner.documents import read_document, text_of, validated
+from planner.documents import only_file, read_document, text_of, validated
 from planner.errors import InvalidInput
 from planner.training.spec import TrainingSpec
 from profiles.ingest import hf_config
@@ -29,10 +29,7 @@ def load(paths: Path | Sequence[Path], options: dict[str, Any]) -> TrainingSpec:
     InvalidInput
         A file cannot be read, or holds a mistake, named by its path.
     """
-    files = [paths] if isinstance(paths, Path) else list(paths)
-    if len(files) != 1:
-        raise InvalidInput(f"one spec is planned at a time, {len(files)} files were given", field="SPEC")
-    path = files[0]
+    path = only_file(paths)
     document = read_document(path)
     if isinstance(document, dict):
         document = _with_matrix(_with_model(document, path), path)

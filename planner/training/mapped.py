@@ -7,11 +7,12 @@ against links that all have the site's typical speed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from planner.program import Ints
 from planner.training.cluster import Cluster
 from planner.training.communication import StepSeconds, step_seconds
 from planner.training.fabric import MOST_GPUS, Fabric, fabric_of_nodes
@@ -34,11 +35,20 @@ CROSSING = ("tp_comm", "cp_comm", "ep_comm", "dp_comm", "p2p")
 
 @dataclass(frozen=True, eq=False)
 class Mapped:
-    """A configuration with the GPU of each of its ranks. ``gain`` is None where links are even."""
+    """A configuration with the GPU of ``site`` that each of its ranks has. ``gain`` is None where links are even."""
 
     configuration: Configuration
-    places: tuple[Place, ...]
+    site: Site
+    gpu_of_rank: Ints
     gain: MappingGain | None
+
+    def places(self, cluster: Cluster) -> tuple[Place, ...]:
+        """Node and GPU of each rank."""
+        hosts, size = cluster.host_names(), self.site.machine.gpus_per_node
+        return tuple(
+            Place(rank=rank, node=hosts[self.site.nodes[gpu // size]], gpu=gpu % size)
+            for rank, gpu in enumerate(self.gpu_of_rank.tolist())
+        )
 
 
 def is_even(cluster: Cluster, groups: Sequence[str] | None = None) -> bool:
@@ -54,8 +64,7 @@ def map_best(search: Search, kinds: Sequence[Site], best: Sequence[tuple[Evaluat
     for part, row in best:
         whole = _whole(part.site, kinds)
         if is_even(spec.cluster, whole.groups) or part.num_gpus > MOST_GPUS:
-            places = _places(spec.cluster, part.site, np.arange(part.num_gpus))
-            found.append(Mapped(configuration(search, part, row), places, None))
+            found.append(Mapped(configuration(search, part, row), part.site, np.arange(part.num_gpus), None))
         else:
             found.append(_mapped(search, whole, part.take(np.array([row])), seed))
     return found
@@ -76,8 +85,8 @@ def _mapped(search: Search, whole: Site, part: Evaluated, seed: int) -> Mapped:
     if whole.parts:  # which stages are on which kind of node is what the layers were cut for: ranks stay in order
         real = step_seconds(in_order, degrees(part.layouts), links, carried)
         timed = _stretched(search, part, typical, real)
-        return Mapped(configuration(search, timed, 0), _places(spec.cluster, whole, in_order.ravel()), None)
-    limit_s = MAPPING_SHARE * max(search.seconds_left(), 1.0)
+        return Mapped(configuration(search, timed, 0), whole, in_order.ravel(), None)
+    limit_s = MAPPING_SHARE * max(search.clock.left_s, 1.0)
     mapping = map_ranks(degrees(part.layouts), links, carried, seed=seed, time_limit_s=limit_s)
     timed = _timed(search, part, typical, mapping.seconds)
     gain = MappingGain(
@@ -87,28 +96,43 @@ def _mapped(search: Search, whole: Site, part: Evaluated, seed: int) -> Mapped:
         bound_seconds=mapping.bound_seconds,
         method="best of all, proven" if mapping.proven else f"search over {mapping.moves:,} moves",
     )
-    places = _places(spec.cluster, whole, mapping.gpu_of_rank)
-    return Mapped(configuration(search, timed, 0), places, gain)
+    return Mapped(configuration(search, timed, 0), whole, mapping.gpu_of_rank, gain)
 
 
 def _timed(search: Search, part: Evaluated, typical: StepSeconds, real: StepSeconds) -> Evaluated:
     """``part`` (one configuration) with each part of its step timed on links as the mapping has them."""
     spec, site = search.spec, part.site
     changed = {}
-    for name in CROSSING:
-        field = name.split("_")[0]
-        before, after = (getattr(seconds, f"{field}_s") for seconds in (typical, real))
-        if before > 0 and after > 0:
-            faster = replace(site, machine=_scaled(site.machine, before / after))
+    for name, before_s, after_s in _crossing(typical, real):
+        if after_s > 0:
+            faster = replace(site, machine=_scaled(site.machine, before_s / after_s))
             time = time_of(spec, search.shape, faster, part.framework, part.layouts, search.performance)
             changed[name] = getattr(time, name)
     return _with_times(search, part, replace(part.time, **changed))
 
 
+def _stretched(search: Search, part: Evaluated, typical: StepSeconds, real: StepSeconds) -> Evaluated:
+    """``part`` (one configuration) with its messages as much slower as the links are than the typical ones."""
+    changed = {
+        name: getattr(part.time, name) * max(after_s / before_s, 1.0)
+        for name, before_s, after_s in _crossing(typical, real)
+    }
+    return _with_times(search, part, replace(part.time, **changed))
+
+
+def _crossing(typical: StepSeconds, real: StepSeconds) -> Iterator[tuple[str, float, float]]:
+    """Parts of a step that links decide and that there are, with their seconds on typical and on real links."""
+    for name in CROSSING:
+        field = f"{name.split('_')[0]}_s"
+        before_s, after_s = getattr(typical, field), getattr(real, field)
+        if before_s > 0:
+            yield name, before_s, after_s
+
+
 def _with_times(search: Search, part: Evaluated, time: StepTime) -> Evaluated:
     """``part`` with other times, and what follows from them."""
     spec, site = search.spec, part.site
-    fitting = Fitting(np.arange(1), part.layouts, part.memory, part.num_evaluated, part.least_gib)
+    fitting = Fitting(part.layouts, part.memory, part.num_evaluated, part.least_gib)
     return replace(evaluated(spec, search.shape, site, part.framework, fitting, time), splits=part.splits)
 
 
@@ -134,22 +158,3 @@ def _typical(links: Fabric, site: Site) -> Fabric:
     within = np.array([machine.within.gb_per_s for machine in machines])[of_gpu]
     away = links.node[:, None] != links.node[None, :]
     return replace(links, gb_per_s=np.where(away, np.minimum.outer(between, between), np.minimum.outer(within, within)))
-
-
-def _stretched(search: Search, part: Evaluated, typical: StepSeconds, real: StepSeconds) -> Evaluated:
-    """``part`` (one configuration) with its messages as much slower as the links are than the typical ones."""
-    changed = {}
-    for name in CROSSING:
-        field = name.split("_")[0]
-        before, after = (getattr(seconds, f"{field}_s") for seconds in (typical, real))
-        if before > 0:
-            changed[name] = getattr(part.time, name) * max(after / before, 1.0)
-    return _with_times(search, part, replace(part.time, **changed))
-
-
-def _places(cluster: Cluster, site: Site, gpu_of_rank: np.ndarray) -> tuple[Place, ...]:
-    hosts, size = cluster.host_names(), site.machine.gpus_per_node
-    return tuple(
-        Place(rank=rank, node=hosts[site.nodes[gpu // size]], gpu=gpu % size)
-        for rank, gpu in enumerate(int(g) for g in gpu_of_rank)
-    )

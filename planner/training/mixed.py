@@ -13,18 +13,28 @@ from dataclasses import fields, replace
 
 import numpy as np
 
-from planner.training.model import Evaluated, Fitting, evaluated, fits, space_of, time_of
+from planner.training.model import (
+    Arrays,
+    Evaluated,
+    Fitting,
+    Rows,
+    evaluated,
+    has_room,
+    memory_of,
+    space_of,
+    taken,
+    time_of,
+)
 from planner.training.sites import Site
 from planner.training.spec import Framework, TrainingSpec
 from planner.training.uneven import uneven_layers
 from profiles.training.layouts import Layouts
 from profiles.training.performance import TrainingPerformance
 from profiles.training.shape import Transformer
-from profiles.training.time import StepTime
 
 LOGITS_LAYERS = 6.0
-"""A vocabulary matrix costs as much as ``vocabulary / (12 · hidden)`` layers of 12 · hidden² parameters; see
-``_vocabulary_layers``. This many at most, so that small models keep a layer in their last stage."""
+"""A vocabulary matrix costs as much as ``vocabulary / (12 · hidden)`` layers of 12 · hidden² parameters. This many at
+most, so that small models keep a layer in their last stage."""
 
 Split = tuple[int, ...]
 
@@ -68,23 +78,19 @@ def evaluate_mixed(
     for framework in spec.choices.frameworks:
         layouts = _whole_stages(spec, shape, site, framework)
         splits = _splits(shape, site, layouts)
-        room = np.ones(len(layouts), dtype=bool)
-        memories, times = [], []
-        for part in range(len(site.parts)):
-            held = _of_part(layouts, splits, site, part)
-            fitting = fits(spec, shape, site.parts[part], framework, held)
-            kept = np.zeros(len(layouts), dtype=bool)
-            kept[fitting.rows] = True
-            room &= kept
-        rows = np.flatnonzero(room)
-        for part in range(len(site.parts)):
-            held = _of_part(layouts, splits, site, part).take(rows)
-            memories.append(fits(spec, shape, site.parts[part], framework, held).memory)
-            times.append(time_of(spec, shape, site.parts[part], framework, held, performance))
-        slowest = np.argmax([time.step_ms for time in times], axis=0) if len(rows) else np.zeros(0, dtype=np.intp)
-        fullest = np.argmax([memory.total_gib for memory in memories], axis=0) if len(rows) else slowest
+        held = [_of_part(layouts, splits, site, part) for part in range(len(site.parts))]
+        needed = [memory_of(spec, shape, of_part, framework) for of_part in held]
+        room = [has_room(spec, part, memory) for part, memory in zip(site.parts, needed, strict=True)]
+        rows = np.flatnonzero(np.logical_and.reduce(room))
+        memories = [taken(memory, rows) for memory in needed]
+        times = [
+            time_of(spec, shape, part, framework, of_part.take(rows), performance)
+            for part, of_part in zip(site.parts, held, strict=True)
+        ]
+        slowest = np.argmax([time.step_ms for time in times], axis=0)
+        fullest = np.argmax([memory.total_gib for memory in memories], axis=0)
         least = min((float(memory.total_gib.min()) for memory in memories if len(rows)), default=np.inf)
-        fitting = Fitting(rows, layouts.take(rows), _picked(memories, fullest), len(layouts), least)
+        fitting = Fitting(layouts.take(rows), _picked(memories, fullest), len(layouts), least)
         part_found = evaluated(spec, shape, site, framework, fitting, _picked(times, slowest))
         found.append(replace(part_found, splits=splits))
     return found
@@ -131,7 +137,7 @@ def _of_part(layouts: Layouts, splits: dict[int, Split], site: Site, part: int) 
     return replace(layouts, layers_most=most, layers_first=first, layers_last=last, recomputed_layers=recomputed)
 
 
-def _picked(parts: Sequence[StepTime] | Sequence, which: np.ndarray):  # type: ignore[no-untyped-def,type-arg]
+def _picked(parts: Sequence[Arrays], which: Rows) -> Arrays:
     """For each row, the values of the part that ``which`` says."""
     rows = np.arange(len(which))
     return type(parts[0])(

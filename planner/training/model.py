@@ -107,9 +107,8 @@ class Evaluated:
 
 @dataclass(frozen=True, eq=False)
 class Fitting:
-    """Configurations that fit, and which they are of those asked about, with what was counted of all."""
+    """Configurations that fit, with what was counted of all."""
 
-    rows: Rows
     layouts: Layouts
     memory: Memory
     num_evaluated: int
@@ -169,16 +168,21 @@ def tuning_of(spec: TrainingSpec) -> Tuning:
 
 def fits(spec: TrainingSpec, shape: Transformer, site: Site, framework: Framework, layouts: Layouts) -> Fitting:
     """The configurations of ``layouts`` whose fullest GPU, host and disks can hold them."""
-    machine = site.machine
     needed = memory_of(spec, shape, layouts, framework)
-    room = (
+    least = float(needed.total_gib.min()) if len(layouts) else math.inf
+    rows = np.flatnonzero(has_room(spec, site, needed))
+    return Fitting(layouts.take(rows), taken(needed, rows), len(layouts), least)
+
+
+def has_room(spec: TrainingSpec, site: Site, needed: Memory) -> NDArray[np.bool_]:
+    """(N,) whether GPUs, host memory and disks of ``site`` hold what is needed."""
+    machine = site.machine
+    room: NDArray[np.bool_] = (
         (needed.total_gib <= machine.gpu.memory_gib - spec.memory_reserve_gib)
         & (needed.host_gib_per_gpu <= machine.host_memory_gib / machine.gpus_per_node + 1e-9)
         & (needed.nvme_gib_per_gpu <= machine.nvme_gib / machine.gpus_per_node + 1e-9)
     )
-    least = float(needed.total_gib.min()) if len(layouts) else math.inf
-    rows = np.flatnonzero(room)
-    return Fitting(rows, layouts.take(rows), taken(needed, rows), len(layouts), least)
+    return room
 
 
 def evaluated(

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-import time
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from planner.clock import Clock
 from planner.training.mixed import evaluate_mixed
 from planner.training.model import Evaluated, evaluate, within_limits
 from planner.training.sites import Site
@@ -25,12 +25,12 @@ OBJECTIVES = ("time", "energy")
 
 @dataclass
 class Search:
-    """What was evaluated so far, and the best of it. ``ends_at`` is on the clock of ``time.monotonic``."""
+    """What was evaluated so far, and the best of it."""
 
     spec: TrainingSpec
     shape: Transformer
     performance: TrainingPerformance
-    ends_at: float
+    clock: Clock
     found: list[Evaluated] = field(default_factory=list)
     num_evaluated: int = 0
     num_fitting: int = 0
@@ -51,13 +51,9 @@ class Search:
         judge = evaluate_mixed if site.parts else evaluate
         return judge(self.spec, self.shape, site, self.performance)
 
-    def seconds_left(self) -> float:
-        """Until the time limit; negative after it."""
-        return self.ends_at - time.monotonic()
-
     def out_of_time(self) -> bool:
         """Whether the time limit has come; remembers that something was left out."""
-        late = self.seconds_left() < 0
+        late = self.clock.is_over()
         self.complete &= not late
         return late
 

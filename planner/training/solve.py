@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 
+from planner.clock import Clock
 from planner.training.elastic import by_nodes, elastic_advice
 from planner.training.explain import explain
 from planner.training.failures import goodput
@@ -40,13 +40,13 @@ def solve(spec: TrainingSpec, facts: Facts, options: SolveOptions) -> TrainingPl
     MissingProfile
         The shape of the model, or a price that is needed, is not known.
     """
-    started = time.monotonic()
+    clock = Clock(options.time_limit_s)
     shape = shape_of(spec, facts)
     kinds = sites(spec, facts)
     if spec.objective == "money" or spec.budget_usd is not None:
         for kind in kinds:
             require_price(kind)
-    search = Search(spec, shape, TrainingPerformance(facts), ends_at=started + options.time_limit_s)
+    search = Search(spec, shape, TrainingPerformance(facts), clock)
     _fill(search, kinds)
     plan = TrainingPlan(
         outcome="no_solution", spec=spec, solver="every configuration evaluated", profile_digest=facts.digest,
@@ -59,7 +59,7 @@ def solve(spec: TrainingSpec, facts: Facts, options: SolveOptions) -> TrainingPl
         plan = too_tight(plan, spec, search.found)
     elif search.complete:
         plan = too_large(plan, spec, shape, kinds, search.least_gib)
-    return plan.model_copy(update={"solve_seconds": time.monotonic() - started})
+    return plan.model_copy(update={"solve_seconds": clock.elapsed_s})
 
 
 def _fill(search: Search, kinds: Sequence[Site]) -> None:
@@ -101,7 +101,7 @@ def _answer(plan: TrainingPlan, search: Search, kinds: Sequence[Site], options: 
             "gap": gap if search.complete else None,
             "ranked": tuple(ranked),
             "pareto": pareto(search) if even else pareto_of(on_links),
-            "mapping": winner.places,
+            "mapping": winner.places(spec.cluster),
             "mapping_gain": winner.gain,
             "goodput": goodput(search.shape.num_parameters, ranked[0].num_gpus, spec.failures),
             "elastic": elastic_advice(search, kinds, ranked[0], () if even else on_links),
@@ -134,7 +134,7 @@ def _bound(search: Search, kinds: Sequence[Site]) -> float:
     """The best that any configuration would come to on the best links that can be thought of."""
     spec = search.spec
     fastest = float(spec.cluster.link_rates()[0].max())
-    ideal = Search(spec, search.shape, search.performance, search.ends_at)
+    ideal = Search(spec, search.shape, search.performance, search.clock)
     for site in _sites_to_try(kinds, search):
         ideal.add(with_fastest_links(site, fastest))
         if search.out_of_time():

@@ -6,7 +6,7 @@ than what is left in the end. What a framework can do is in ``_FRAMEWORKS``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -193,9 +193,3 @@ def _crossed(table: Table, name: str, values: Sequence[int] | Ints | range) -> T
 
 def _kept(table: Table, rows: Flags) -> Table:
     return {key: column[rows] for key, column in table.items()}
-
-
-def worlds(num_nodes: int, gpus_per_node: int) -> Iterator[int]:
-    """Numbers of GPUs to try, the most first: all nodes, then one less each time."""
-    for nodes in range(num_nodes, 0, -1):
-        yield nodes * gpus_per_node

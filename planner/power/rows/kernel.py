@@ -18,16 +18,15 @@ All compiled code is in this one file, because the cache of machine code watches
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import NamedTuple, cast
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from planner.compiled import Function, compiled, inner
 from profiles.performance.answers import Floats, Marks
 
-Function = TypeVar("Function", bound=Callable[..., Any])
 Ints = NDArray[np.int64]
 Bytes = NDArray[np.int8]
 
@@ -44,20 +43,6 @@ GOLDEN = 0.6180339887498949
 MIX = np.uint64(0x9E3779B97F4A7C15)
 MIX_1, MIX_2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 SHIFT_1, SHIFT_2, SHIFT_3, HIGH = np.uint64(30), np.uint64(27), np.uint64(31), np.uint64(32)
-
-
-def compiled(function: Function) -> Function:
-    """Compile at the first call, and keep the machine code beside this file (or in the user's cache)."""
-    try:
-        return cast("Function", numba.njit(cache=True, error_model="numpy", nogil=True)(function))
-    except RuntimeError:  # neither place can be written
-        return cast("Function", numba.njit(error_model="numpy", nogil=True)(function))
-
-
-def inner(function: Function) -> Function:
-    """Compile as a part of what calls it: Python never does."""
-    without: Any = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-    return cast("Function", numba.njit(error_model="numpy", **without)(function))
 
 
 def woven(function: Function) -> Function:

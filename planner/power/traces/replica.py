@@ -13,9 +13,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
 
+from planner.compiled import compiled
 from planner.power.traces.requests import Requests
 from planner.program import Ints
 from profiles.performance import Iteration
@@ -109,7 +109,7 @@ def _idle(requests: Requests, num_replicas: int) -> Replicas:
     )
 
 
-@numba.njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def _replay(e: Replicas, q: Requests, costs: Costs, spent: Floats) -> None:
     waiting = np.zeros(len(e.clock_s), dtype=np.int64)
     for r in range(len(q.arrival_s) + 1):
@@ -126,7 +126,7 @@ def _replay(e: Replicas, q: Requests, costs: Costs, spent: Floats) -> None:
         _enqueue(e, chosen, r, now_s)
 
 
-@numba.njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def _drain(e: Replicas, q: Requests, costs: Costs) -> Floats:
     """All requests at once to the only replica, until its queue is empty; what was booked in all."""
     done, nowhere = np.zeros(NUM_BOOKED), np.zeros((NUM_BOOKED, 1, 0))
@@ -141,7 +141,7 @@ def _drain(e: Replicas, q: Requests, costs: Costs) -> Floats:
     return done
 
 
-@numba.njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def _enqueue(e: Replicas, n: int, r: int, now_s: float) -> None:
     if e.head[n] < 0:
         e.head[n] = r
@@ -152,7 +152,7 @@ def _enqueue(e: Replicas, n: int, r: int, now_s: float) -> None:
     e.tail[n] = r
 
 
-@numba.njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def _iterate(e: Replicas, n: int, q: Requests, costs: Costs, spent: Floats) -> tuple[int, float]:
     """One iteration of replica ``n``: how many requests it admitted, and the seconds that went to prompts."""
     running, context, ring = e.running[n], e.context[n], e.ending.shape[1]
@@ -195,7 +195,7 @@ def _iterate(e: Replicas, n: int, q: Requests, costs: Costs, spent: Floats) -> t
     return admitted, prompts_s
 
 
-@numba.njit(cache=True, error_model="numpy", nogil=True)
+@compiled
 def _book(
     spent: Floats, n: int, now_s: float, took_s: float, what: int, in_progress: int, decode_w: float, tokens: float
 ) -> None:
