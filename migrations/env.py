@@ -12,7 +12,7 @@ from __future__ import annotations
 from alembic import context
 from sqlalchemy import Connection, create_engine
 
-import planner.tables  # noqa: F401  its tables join the metadata
+import api.tables  # noqa: F401  its tables join the metadata, and planner's with them
 from profiles.tables import Base
 
 

@@ -57,3 +57,60 @@ class SavedPlanRow(Base):
     created_at: Mapped[dt.datetime] = mapped_column(UtcDateTime)
 
     __table_args__ = (Index(None, "created_at", "id"),)
+
+
+class ServiceRow(Base):
+    """A service that is planned again every night; ``version`` counts its changes, so that two editors notice."""
+
+    __tablename__ = "services"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    version: Mapped[int]
+    service: Mapped[dict[str, Any]] = mapped_column(JSON)
+    running_plan_id: Mapped[str | None] = mapped_column(ForeignKey("saved_plans.id"))
+    created_at: Mapped[dt.datetime] = mapped_column(UtcDateTime)
+    updated_at: Mapped[dt.datetime] = mapped_column(UtcDateTime)
+
+
+class DecisionRow(Base):
+    """What a night's re-planning decided for a service: one per service and date."""
+
+    __tablename__ = "decisions"
+
+    service: Mapped[str] = mapped_column(primary_key=True)
+    date: Mapped[dt.date] = mapped_column(primary_key=True)
+    decision: Mapped[str]
+    plan_id: Mapped[str | None] = mapped_column(ForeignKey("saved_plans.id"))
+    report: Mapped[dict[str, Any]] = mapped_column(JSON)
+    created_at: Mapped[dt.datetime] = mapped_column(UtcDateTime)
+
+
+class DeploymentRow(Base):
+    """One application of a plan to a target; ``journal`` says how far it came. Rows are never deleted: the history."""
+
+    __tablename__ = "deployments"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    target: Mapped[str]
+    plan_id: Mapped[str] = mapped_column(ForeignKey("saved_plans.id"))
+    state: Mapped[str]
+    journal: Mapped[list[Any]] = mapped_column(JSON)
+    created_at: Mapped[dt.datetime] = mapped_column(UtcDateTime)
+    finished_at: Mapped[dt.datetime | None] = mapped_column(UtcDateTime)
+
+    __table_args__ = (Index(None, "name", "target", "id"),)
+
+
+class AuditRow(Base):
+    """Who did what; ``id`` begins with the moment, so that ids sort by time."""
+
+    __tablename__ = "audit"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    at: Mapped[dt.datetime] = mapped_column(UtcDateTime)
+    actor: Mapped[str]
+    action: Mapped[str]
+    subject: Mapped[str]
+    request_id: Mapped[str | None]
+    detail: Mapped[dict[str, Any]] = mapped_column(JSON)

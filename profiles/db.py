@@ -7,12 +7,14 @@ one moment throughout, and whatever the database refuses comes out as an error t
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import sqlite3
 from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from sqlalchemy import URL, Connection, Engine, create_engine, event, func, inspect, make_url, select, text
 from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, OperationalError
 from sqlalchemy.orm import Session
@@ -20,7 +22,7 @@ from sqlalchemy.orm import Session
 from profiles.errors import GpuplanError, InvalidInput, StoreError
 
 DEFAULT_URL = "sqlite:///gpuplan.db"
-SCHEMA_REVISION = "0003"
+SCHEMA_REVISION = "0004"
 """The newest migration. Written here so that opening a store need not import alembic; a test keeps the two equal."""
 
 _DRIVERS = {"sqlite": "sqlite", "postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg"}
@@ -147,6 +149,49 @@ def wait_for_writers(connection: Connection | Session) -> None:
     wait_ms = max(1, int(1000 * bind.get_execution_options()["lock_wait_s"]))  # 0 would mean for ever
     connection.execute(select(func.set_config("lock_timeout", f"{wait_ms}ms", True)))
     connection.execute(select(func.pg_advisory_xact_lock(_WRITER_LOCK)))
+
+
+@contextlib.contextmanager
+def exclusive(engine: Engine, name: str) -> Iterator[bool]:
+    """Be the only one, of all processes that use this store, inside a block of this ``name``; False: another one is.
+
+    Held by the operating system (SQLite: a lock on the file ``DATABASE.NAME.lock``) or by the server (PostgreSQL: an
+    advisory lock of a connection), so that it ends with its process, however that dies.
+
+    Raises
+    ------
+    StoreError
+        If the lock file cannot be written, or the server is out of reach.
+    """
+    path = _file(engine.url)
+    if path is not None:
+        with _locked_file(path.with_name(f"{path.name}.{name}.lock")) as mine:
+            yield mine
+        return
+    if engine.dialect.name != "postgresql":
+        yield True  # a store in memory belongs to one process
+        return
+    with _explained(engine), engine.connect() as connection:
+        key = int.from_bytes(hashlib.sha256(f"gpuplan {name}".encode()).digest()[:8], signed=True)
+        yield bool(connection.scalar(select(func.pg_try_advisory_xact_lock(key))))
+
+
+@contextlib.contextmanager
+def _locked_file(path: Path) -> Iterator[bool]:
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        yield False
+        return
+    except OSError as error:
+        raise StoreError(
+            f"{path} cannot be locked ({error.strerror})", fix="allow writing beside the database"
+        ) from error
+    try:
+        yield True
+    finally:
+        lock.release()
 
 
 def shown(url: URL) -> str:

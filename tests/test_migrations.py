@@ -16,7 +16,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, create_engine, inspect, make_url
 
-import planner.tables  # noqa: F401  its tables join the metadata
+import api.tables  # noqa: F401  its tables join the metadata, and planner's with them
 from profiles import catalogue, db, store
 from profiles.tables import Base
 from profiles.types import Batch

@@ -1,0 +1,1 @@
+"""The service: plans over HTTP, jobs that survive, keys, and what operators need."""

@@ -1,0 +1,1 @@
+"""Plans that run: desired against actual, applied step by step, watched and rolled back."""

@@ -1,0 +1,1 @@
+"""Planning again every night: forecast, plan, compare, decide, report."""
