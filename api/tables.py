@@ -1,4 +1,4 @@
-"""How jobs, API keys and idempotency keys lie in the database, beside facts and plans and in the same metadata."""
+"""How jobs, workers, API keys and idempotency keys lie in the database, in the same metadata as facts and plans."""
 
 from __future__ import annotations
 
@@ -41,6 +41,17 @@ class JobRow(Base):
     finished_at: Mapped[dt.datetime | None] = mapped_column(UtcDateTime)
 
     __table_args__ = (Index(None, "state", "id"),)
+
+
+class WorkersRow(Base):
+    """Worker processes of one server or one ``gpuplan worker``, and when they were last known to live."""
+
+    __tablename__ = "workers"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    host: Mapped[str]
+    num_alive: Mapped[int]
+    seen_at: Mapped[dt.datetime] = mapped_column(UtcDateTime)
 
 
 class ApiKeyRow(Base):

@@ -142,7 +142,7 @@ def explained(error: ValidationError, kind: type[BaseModel], source: str) -> Inv
     # An item that is wrong is left out of its list, which is then too short as well: no mistake of its own.
     inside = {place[:depth] for place in places for depth in range(len(place))}
     problems = [p for p in problems if p["type"] != "too_short" or p["loc"] not in inside]
-    lines = [(_path(problem["loc"]), _message(problem, kind)) for problem in problems[:20]]
+    lines = [mistake_of(problem, kind) for problem in problems[:20]]
     prefix = f"{source}: " if source else ""
     if len(problems) == 1:
         path, message = lines[0]
@@ -150,6 +150,11 @@ def explained(error: ValidationError, kind: type[BaseModel], source: str) -> Inv
     more = f"\n  … and {len(problems) - 20} more" if len(problems) > 20 else ""
     listing = "".join(f"\n  {path}: {message}" if path else f"\n  {message}" for path, message in lines)
     return InvalidInput(f"{len(problems)} mistakes:{listing}{more}", field=source or None)
+
+
+def mistake_of(problem: ErrorDetails, kind: type[BaseModel]) -> tuple[str, str]:
+    """Where a mistake lies, as a path within ``kind``, and what it is, in words of a spec file."""
+    return _path(problem["loc"]), _message(problem, kind)
 
 
 def _message(problem: ErrorDetails, kind: type[BaseModel]) -> str:

@@ -136,7 +136,9 @@ def show(
 @reports_errors
 def import_file(
     format_name: Annotated[str, typer.Argument(metavar="FORMAT", help="see `gpuplan profiles formats`")],
-    file: Annotated[Path, typer.Argument(metavar="FILE")],
+    file: Annotated[
+        Path | None, typer.Argument(metavar="FILE", help="gpuhunt may do without: it asks the installed package")
+    ] = None,
     model: Annotated[str | None, typer.Option(help="model, where the file does not say it")] = None,
     gpu: Annotated[str | None, typer.Option(help="GPU type, where the file does not say it")] = None,
     tp: Annotated[int | None, typer.Option(help="tensor-parallel degree")] = None,
@@ -171,13 +173,14 @@ def import_file(
         "output_tokens": output_tokens, "num_parameters": num_parameters,
         "num_active_parameters": num_active_parameters, "operation": operation, "source": source, "as_of": as_of,
     }  # fmt: skip
-    with command.working(f"reading {file.name}"):
+    name = file.name if file is not None else format_name
+    with command.working(f"reading {name}"):
         ingested = read(format_name, file, KnownNames.of(store.snapshot(connection)), **options)
         changes = store.add(connection, ingested.batch)
     if json_output:
         command.print_json({"changes": asdict(changes), "notes": list(ingested.notes)})
         return
-    command.out().print(f"{file.name}: {changes}", markup=False)
+    command.out().print(f"{name}: {changes}", markup=False)
     for note in ingested.notes:
         command.err().print(f"note: {note}", markup=False)
 

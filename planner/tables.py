@@ -60,14 +60,17 @@ class SavedPlanRow(Base):
 
 
 class ServiceRow(Base):
-    """A service that is planned again every night; ``version`` counts its changes, so that two editors notice."""
+    """A service that is planned again every night; ``version`` counts its changes, so that two editors notice.
+
+    ``running``: the instances that run, by hour, as its last decision left them.
+    """
 
     __tablename__ = "services"
 
     name: Mapped[str] = mapped_column(primary_key=True)
     version: Mapped[int]
     service: Mapped[dict[str, Any]] = mapped_column(JSON)
-    running_plan_id: Mapped[str | None] = mapped_column(ForeignKey("saved_plans.id"))
+    running: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     created_at: Mapped[dt.datetime] = mapped_column(UtcDateTime)
     updated_at: Mapped[dt.datetime] = mapped_column(UtcDateTime)
 
@@ -94,7 +97,9 @@ class DeploymentRow(Base):
     name: Mapped[str]
     target: Mapped[str]
     plan_id: Mapped[str] = mapped_column(ForeignKey("saved_plans.id"))
+    purpose: Mapped[str]
     state: Mapped[str]
+    reason: Mapped[str]
     journal: Mapped[list[Any]] = mapped_column(JSON)
     created_at: Mapped[dt.datetime] = mapped_column(UtcDateTime)
     finished_at: Mapped[dt.datetime | None] = mapped_column(UtcDateTime)

@@ -1,22 +1,27 @@
-"""A request trace, row by row: a CSV of any length with times, input and output tokens, as in the Azure traces."""
+"""Single requests, row by row: traces, access logs and benchmark reports of any length, whatever wrote them.
+
+CSV, JSON lines (both may be gzipped) and Parquet with columns for time, input and output tokens
+(``planner.telemetry.columns`` lists their names), and the reports of GuideLLM, AIPerf and ``vllm bench``.
+"""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from io import TextIOWrapper
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from planner.errors import InvalidInput
+from planner.telemetry import bench_files, json_lines, parquet
+from planner.telemetry.columns import Requests, find_columns, places
+from planner.telemetry.files import opened, shape_of
 
-COLUMNS = {
-    "time": ("timestamp", "time", "arrival_time", "arrived_at", "arrival_timestamp"),
-    "input": ("contexttokens", "input_tokens", "prompt_tokens", "num_prefill_tokens", "context_tokens", "inputtokens"),
-    "output": ("generatedtokens", "output_tokens", "completion_tokens", "num_decode_tokens", "generated_tokens",
-               "outputtokens"),
-}  # fmt: skip
 ROWS_AT_ONCE = 500_000
 MOST_TOKENS = 10_000_000
 LATEST_S = 1e11
@@ -32,61 +37,95 @@ class Rows(NamedTuple):
 
 
 def read_rows(path: Path) -> Iterator[Rows]:
-    """The requests of a CSV trace in the order of the file, some at a time: at least one, or ``InvalidInput``.
+    """The requests of a file in its order, some at a time: at least one, or ``InvalidInput``.
 
     Times are dates, or numbers (seconds, or milliseconds to nanoseconds since 1970); they come out in seconds and count
     from where the file counts from. Tokens are whole; an empty prompt or answer still costs one.
 
-    Raises ``InvalidInput`` at the first use, or when a bad row comes: the file is missing, empty, not a CSV, lacks a
-    column, or has a bad row, named by its line.
+    Raises ``InvalidInput`` at the first use, or when a bad row comes: the file is missing, empty, of no known format,
+    lacks a column, or has a bad row, named by its line.
     """
-    columns = _columns(path)
-    record, numeric = 0, False
-    for table in _chunks(path, sorted(columns.values())):
-        if len(table) == 0:
+    numeric: bool | None = None
+    for requests in _requests(path):
+        if len(requests.time) == 0:
             continue
-        if record == 0:
-            numeric = _is_number(table[columns["time"]].iloc[0])
-        time_s = _seconds(table[columns["time"]], numeric, path, record)
-        yield Rows(time_s, *(_tokens(table[columns[side]], side, path, record) for side in ("input", "output")))
-        record += len(table)
-    if record == 0:
+        if numeric is None:
+            numeric = _is_number(requests.time.iloc[0])
+        time_s = _seconds(requests, numeric)
+        yield Rows(time_s, _tokens(requests.input, "input", requests), _tokens(requests.output, "output", requests))
+    if numeric is None:
         raise InvalidInput("has a header but no requests", field=str(path), fix="give a trace with at least two rows")
 
 
-def _columns(path: Path) -> dict[str, int]:
-    """Positions of the three columns we need, by the header."""
+def _requests(path: Path) -> Iterator[Requests]:
+    """The requests as they are written, read as the kind of file is read."""
+    shape = shape_of(path)
+    if shape == "csv":
+        return _of_csv(path)
+    if shape == "parquet":
+        return parquet.requests_of(path, ROWS_AT_ONCE)
+    if shape == "json":
+        return _of_numbers(bench_files.requests_of_report(path), path)
+    if bench_files.is_aiperf(path):
+        return _of_numbers(bench_files.requests_of_aiperf(path), path)
+    return json_lines.requests_of(path, ROWS_AT_ONCE)
+
+
+def _of_numbers(numbers: Iterator[bench_files.Request], path: Path) -> Iterator[Requests]:
+    import pandas as pd
+
+    first = 0
+    while some := list(islice(numbers, ROWS_AT_ONCE)):
+        time, tokens_in, tokens_out = (pd.Series(column) for column in zip(*some, strict=True))
+        yield Requests(time, tokens_in, tokens_out, places(f"{path}: request ", first), 1.0)
+        first += len(some)
+
+
+def _of_csv(path: Path) -> Iterator[Requests]:
+    positions, unit_s = _columns(path)
+    record = 0
+    for table in _chunks(path, sorted(positions.values())):
+        time, tokens_in, tokens_out = (table[positions[side]] for side in ("time", "input", "output"))
+        yield Requests(time, tokens_in, tokens_out, partial(_where, path, record), unit_s)
+        record += len(table)
+
+
+def _where(path: Path, first: int, i: int) -> str:
+    return f"{path}:{_line(path, first + i)}"
+
+
+@contextmanager
+def _text(path: Path) -> Iterator[TextIOWrapper]:
+    with opened(path) as file, TextIOWrapper(file, encoding="utf-8-sig", newline="") as text:
+        yield text
+
+
+def _columns(path: Path) -> tuple[dict[str, int], float | None]:
+    """Positions of the three columns we need, by the header, and the unit of numeric times where it says one."""
     try:
-        with path.open(encoding="utf-8-sig") as file:
+        with _text(path) as file:
             rows = csv.reader(iter(lambda: file.readline(100_000), ""), skipinitialspace=True)
             names = [name.strip() for name in next(rows, [])]
             first = next(filter(None, rows), [])
-    except OSError as error:
-        raise InvalidInput(f"cannot be read: {error.strerror}", field=str(path), fix="check the path") from None
     except (UnicodeDecodeError, csv.Error):
         raise InvalidInput("is not a text file", field=str(path), fix="give a CSV file in UTF-8") from None
     if not any(names):
         raise InvalidInput("is empty", field=str(path), fix="give a CSV file with a header")
     if any("\0" in name for name in names):
         raise InvalidInput("is not a text file", field=str(path), fix="give a CSV file in UTF-8")
-    found = {}
-    for column, spellings in COLUMNS.items():
-        match = [i for i, name in enumerate(names) if name.lower() in spellings]
-        if not match:
-            name_it = f"name it {spellings[0]!r} or one of {', '.join(map(repr, spellings[1:]))}"
-            comma_is_missing = len(names) == 1 and any(mark in names[0] for mark in ";\t|")
-            raise InvalidInput(
-                f"has no column for {column} ({', '.join(name[:40] for name in names[:8])})", field=f"{path}:1",
-                fix="separate the columns with commas" if comma_is_missing else name_it,
-            )  # fmt: skip
-        found[column] = match[0]
+    try:
+        found = find_columns(names, f"{path}:1")
+    except InvalidInput as error:
+        if len(names) == 1 and any(mark in names[0] for mark in ";\t|"):
+            raise InvalidInput(error.detail, field=error.field, fix="separate the columns with commas") from None
+        raise
     if any(cell.strip() for cell in first[len(names) :]):
         raise InvalidInput(
             f"has {len(names)} columns by its header and {len(first)} by its first row",
             field=f"{path}:{_line(path, 0)}",
             fix="give every row the columns of the header; write decimals with a point, thousands without a mark",
         )  # fmt: skip
-    return found
+    return dict(found.positions), found.unit_s
 
 
 def _chunks(path: Path, columns: list[int]) -> Iterator[Any]:
@@ -94,17 +133,17 @@ def _chunks(path: Path, columns: list[int]) -> Iterator[Any]:
     import pandas as pd  # slow to import, and only traces need it
 
     try:
-        reader = pd.read_csv(
-            path,
-            header=None,
-            skiprows=1,
-            usecols=columns,
-            chunksize=ROWS_AT_ONCE,
-            encoding="utf-8-sig",
-            skipinitialspace=True,
-            on_bad_lines="error",
-        )
-        yield from reader
+        with opened(path) as file:
+            yield from pd.read_csv(
+                file,
+                header=None,
+                skiprows=1,
+                usecols=columns,
+                chunksize=ROWS_AT_ONCE,
+                encoding="utf-8-sig",
+                skipinitialspace=True,
+                on_bad_lines="error",
+            )
     except pd.errors.EmptyDataError:
         return
     except ValueError as error:  # pandas' parser errors, and text that is not UTF-8, are ValueErrors
@@ -116,25 +155,27 @@ def _chunks(path: Path, columns: list[int]) -> Iterator[Any]:
 def _is_number(value: Any) -> bool:
     try:
         float(value)
-    except ValueError:
+    except (TypeError, ValueError):
         return False
     return True
 
 
-def _seconds(values: Any, numeric: bool, path: Path, first: int) -> np.ndarray:
+def _seconds(requests: Requests, numeric: bool) -> np.ndarray:
     import pandas as pd
 
+    values = requests.time
     if numeric:
         seconds = pd.to_numeric(values, errors="coerce").to_numpy(dtype=float, copy=True)
         largest = float(np.abs(seconds[np.isfinite(seconds)]).max(initial=0.0))
-        seconds /= next((scale for scale in (1.0, 1e3, 1e6, 1e9) if largest / scale <= LATEST_S), 1.0)
+        guessed = next((scale for scale in (1.0, 1e3, 1e6, 1e9) if largest / scale <= LATEST_S), 1.0)
+        seconds = seconds / guessed if requests.unit_s is None else seconds * requests.unit_s
         seconds[np.abs(seconds) > LATEST_S] = np.nan
     else:
         dates = pd.to_datetime(values, errors="coerce", utc=True, format="ISO8601")
         seconds = dates.astype("int64").to_numpy() / _ticks_per_s(dates)
         seconds = np.where(dates.isna(), np.nan, seconds)
     fix = "write all as numbers of seconds, or all as dates like 2023-11-16 18:15:46.68"
-    _refuse(~np.isfinite(seconds), values, "a time", fix, path, "time", first)
+    _refuse(~np.isfinite(seconds), values, "a time", fix, "time", requests.where)
     return np.asarray(seconds, dtype=float)
 
 
@@ -142,28 +183,29 @@ def _ticks_per_s(dates: Any) -> float:
     return {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}[dates.dt.unit]
 
 
-def _tokens(values: Any, side: str, path: Path, first: int) -> np.ndarray:
+def _tokens(values: Any, side: str, requests: Requests) -> np.ndarray:
     import pandas as pd
 
     tokens = pd.to_numeric(values, errors="coerce").to_numpy(dtype=float)
     bad = ~((tokens >= 0) & (tokens <= MOST_TOKENS) & (tokens == np.floor(tokens)))
     wanted, fix = f"a number of tokens between 0 and {MOST_TOKENS:,}", "give whole numbers of tokens"
-    _refuse(bad, values, wanted, fix, path, f"{side} tokens", first)
+    _refuse(bad, values, wanted, fix, f"{side} tokens", requests.where)
     return np.asarray(np.maximum(tokens, 1.0), dtype=np.int64)  # an empty prompt or answer still costs one token
 
 
-def _refuse(bad: np.ndarray, values: Any, wanted: str, fix: str, path: Path, column: str, first: int) -> None:
-    """Raise for the first value that is bad, named by its line. ``first`` counts the requests before ``values``."""
+def _refuse(bad: np.ndarray, values: Any, wanted: str, fix: str, column: str, where: Callable[[int], str]) -> None:
+    """Raise for the first value that is bad, named by its place."""
     if bad.any():
         at = int(bad.argmax())
         value = str(values.iloc[at])
-        what = f"an empty cell is not {wanted}" if value == "nan" else f"{value[:60]!r} is not {wanted}"
-        raise InvalidInput(what, field=f"{path}:{_line(path, first + at)}: {column}", fix=fix)
+        empty = value in ("nan", "None", "NaT", "<NA>")
+        what = f"an empty cell is not {wanted}" if empty else f"{value[:60]!r} is not {wanted}"
+        raise InvalidInput(what, field=f"{where(at)}: {column}", fix=fix)
 
 
 def _line(path: Path, record: int) -> int:
     """The line on which a request starts, which blank lines and line breaks in quotes move. Requests count from 0."""
-    with path.open(encoding="utf-8-sig") as file:
+    with _text(path) as file:
         rows = csv.reader(file, skipinitialspace=True)
         next(rows)
         start = rows.line_num + 1

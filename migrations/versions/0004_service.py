@@ -1,4 +1,4 @@
-"""Jobs, API keys, repeatable requests, the audit log; services, decisions and deployments."""
+"""Jobs, workers, API keys, repeatable requests, the audit log; services, decisions and deployments."""
 
 from __future__ import annotations
 
@@ -93,7 +93,9 @@ def upgrade() -> None:
         sa.Column("name", TEXT, nullable=False),
         sa.Column("target", TEXT, nullable=False),
         sa.Column("plan_id", TEXT, nullable=False),
+        sa.Column("purpose", TEXT, nullable=False),
         sa.Column("state", TEXT, nullable=False),
+        sa.Column("reason", TEXT, nullable=False),
         sa.Column("journal", sa.JSON(), nullable=False),
         sa.Column("created_at", MOMENT, nullable=False),
         sa.Column("finished_at", MOMENT, nullable=True),
@@ -107,15 +109,23 @@ def upgrade() -> None:
         sa.Column("name", TEXT, nullable=False),
         sa.Column("version", sa.BigInteger(), nullable=False),
         sa.Column("service", sa.JSON(), nullable=False),
-        sa.Column("running_plan_id", TEXT, nullable=True),
+        sa.Column("running", sa.JSON(), nullable=True),
         sa.Column("created_at", MOMENT, nullable=False),
         sa.Column("updated_at", MOMENT, nullable=False),
-        sa.ForeignKeyConstraint(["running_plan_id"], ["saved_plans.id"], name="fk_services_saved_plans"),
         sa.PrimaryKeyConstraint("name", name="pk_services"),
+    )
+    op.create_table(
+        "workers",
+        sa.Column("id", TEXT, nullable=False),
+        sa.Column("host", TEXT, nullable=False),
+        sa.Column("num_alive", sa.BigInteger(), nullable=False),
+        sa.Column("seen_at", MOMENT, nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_workers"),
     )
 
 
 def downgrade() -> None:
+    op.drop_table("workers")
     op.drop_table("services")
     op.drop_index("ix_deployments_name_target_id", table_name="deployments")
 

@@ -8,10 +8,12 @@ from planner.errors import FailedCheck, InvalidInput, UnknownName
 from planner.render.experts import RENDERERS as EXPERTS
 from planner.render.power import RENDERERS as POWER
 from planner.render.renderer import Renderer
+from planner.render.serving import RENDERERS as SERVING
 from planner.render.training import RENDERERS as TRAINING
 from planner.types import Plan
 
 RENDERERS: dict[str, dict[str, Renderer[Any]]] = {
+    "serving": dict(SERVING),
     "experts": dict(EXPERTS),
     "training": dict(TRAINING),
     "power": dict(POWER),

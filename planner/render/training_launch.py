@@ -72,19 +72,31 @@ def slurm(plan: TrainingPlan) -> dict[str, str]:
 #SBATCH --job-name=training
 #SBATCH --nodes={len(on_host)}
 #SBATCH --ntasks={len(placed)}
-#SBATCH --gpus-per-node={max(place.gpu for place in placed) + 1}
+#SBATCH {_gpus_asked(plan, placed)}
 #SBATCH --exclusive
 {nodes}{about}set -euo pipefail
 here="${{SLURM_SUBMIT_DIR:-.}}"
 export SLURM_HOSTFILE="$here/hostfile.txt"
 export MASTER_ADDR={quote(placed[0].node)} MASTER_PORT="${{MASTER_PORT:-{PORT}}}"
 srun --distribution=arbitrary --ntasks={len(placed)} --kill-on-bad-exit=1 bash "$here/rank.sh" "$@"
+date --utc > "$here/finished.txt"  # Slurm itself forgets a job minutes after its end
 """
     return {
         "train.sbatch": script,
         "hostfile.txt": "".join(f"{place.node}\n" for place in placed),
         **_rank_files(placed),
     }
+
+
+def _gpus_asked(plan: TrainingPlan, placed: Sequence[Place]) -> str:
+    """GPUs of each node; where the nodes differ, of all together, because Slurm takes one number for every node."""
+    cluster = plan.spec.cluster
+    sizes = [cluster.groups[group].gpus_per_node for group in cluster.group_of_node]
+    hosts = {place.node for place in placed}
+    used = [size for host, size in zip(cluster.host_names(), sizes, strict=True) if host in hosts]
+    if len(set(used)) > 1:
+        return f"--gpus={sum(used)}"
+    return f"--gpus-per-node={max(place.gpu for place in placed) + 1}"
 
 
 def openmpi(plan: TrainingPlan) -> dict[str, str]:

@@ -1,11 +1,8 @@
 """Which mix of GPU types serves this traffic at this SLO for the least money, power or carbon."""
 
-from planner.serving.check import check
-from planner.serving.load import load
+from planner.lazy import lazily
 from planner.serving.plan import ServingPlan
-from planner.serving.solve import solve
 from planner.serving.spec import ServingSpec
-from planner.serving.view import view
 from planner.types import Planner
 
 PLANNER: Planner[ServingSpec, ServingPlan] = Planner(
@@ -13,10 +10,10 @@ PLANNER: Planner[ServingSpec, ServingPlan] = Planner(
     question="Which mix of GPU types serves this traffic at this SLO for the least money, power or carbon?",
     spec_type=ServingSpec,
     plan_type=ServingPlan,
-    load=load,
-    solve=solve,
-    check=check,
-    view=view,
+    load=lazily("planner.serving.load", "load"),
+    solve=lazily("planner.serving.solve", "solve"),
+    check=lazily("planner.serving.check", "check"),
+    view=lazily("planner.serving.view", "view"),
 )
 
 __all__ = ["PLANNER", "ServingPlan", "ServingSpec"]

@@ -15,7 +15,7 @@ from planner.serving.plan import HOURS_PER_MONTH, Allocation, Rental, Route, Ser
 from planner.serving.spec import RateUnit, Service
 from planner.types import Check, Violation, broken
 from profiles.names import KnownNames
-from profiles.performance import PerformanceModel
+from profiles.performance import PerformanceModel, performance_of
 from profiles.rates import sustained
 from profiles.types import Facts, Market
 
@@ -134,7 +134,7 @@ def _capacity(plan: ServingPlan) -> Iterator[Violation]:
 
 def _profiles(plan: ServingPlan, facts: Facts, names: KnownNames) -> Iterator[Violation]:
     """Rates are what the profiles (or the spec) say, meet the SLO, and fit in memory."""
-    performance = PerformanceModel(facts)
+    performance = performance_of(facts)
     for service, allocation, routes in _services(plan):
         by_unit = {a.unit: a for a in allocation if a.replicas > 0}
         for route in routes:

@@ -4,24 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 from pydantic import Field, ValidationError
 
 from planner.documents import explained, only_file, read_document, validated
 from planner.errors import InvalidInput
 from planner.serving.melange import from_melange, is_melange
+from planner.serving.observed import Reading, observe
 from planner.serving.spec import ServingSpec, Workload
-from planner.serving.trace import RateOf, read_trace
-from planner.types import Frozen
 
 
-class TraceFile(Frozen):
-    """A workload taken from a trace, as a spec file writes it. Paths are relative to the spec file."""
+class TraceFile(Reading):
+    """A workload taken from what was seen, as a spec file writes it. Paths are relative to the spec file."""
 
-    trace: Path
-    rate: RateOf = "busiest"
-    window_s: Annotated[float, Field(ge=1, le=86_400, allow_inf_nan=False)] = 300.0
+    trace: Path = Field(description="a trace, log or benchmark report of single requests, or metrics of vLLM")
 
 
 def load(paths: Path | Sequence[Path], options: dict[str, Any]) -> ServingSpec:
@@ -64,7 +61,7 @@ def _with_trace(entry: Any, index: int, path: Path, override: Path | None) -> An
         return entry
     workload = entry.get("workload")
     if override is not None:
-        return {**entry, "workload": read_trace(override)}
+        return {**entry, "workload": observe([override]).workload}
     if isinstance(workload, dict) and "trace" in workload:
         return {**entry, "workload": _traced(workload, index, path)}
     return entry
@@ -72,4 +69,4 @@ def _with_trace(entry: Any, index: int, path: Path, override: Path | None) -> An
 
 def _traced(workload: dict[str, Any], index: int, path: Path) -> Workload:
     source = validated(TraceFile, workload, f"{path}: services[{index}].workload")
-    return read_trace(path.parent / source.trace, rate=source.rate, window_s=source.window_s)
+    return observe([path.parent / source.trace], source).workload

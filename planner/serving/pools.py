@@ -14,7 +14,7 @@ from planner.serving.problem import DECODE, PREFILL, UNIFIED, Cap, OfferNumbers,
 from planner.serving.spec import Bucket, RateUnit, Service, ServingSpec
 from planner.serving.split import Half, halves, hand_over_groups, useful_places
 from profiles.names import KnownNames
-from profiles.performance import Capacity, PerformanceModel, Slo
+from profiles.performance import Capacity, PerformanceModel, Slo, performance_of
 from profiles.rates import sustained
 from profiles.types import Facts, Layout, RateProfile
 
@@ -65,7 +65,7 @@ def pose(spec: ServingSpec, facts: Facts) -> Question:
         Nothing is measured for a service's model on any GPU on offer, and the service does not allow estimates.
     """
     names = KnownNames.of(facts)
-    performance = PerformanceModel(facts)
+    performance = performance_of(facts)
     offers = list(rentable(spec, facts, names)) if any(service.units is None for service in spec.services) else []
     buckets = tuple(service.workload.all_buckets() for service in spec.services)
     pools = []

@@ -15,7 +15,7 @@ from planner.simulate.replay import Progress, Replayed, RowSink, replay
 from planner.simulate.report import Part, report
 from planner.simulate.result import Simulation
 from planner.simulate.traffic import Traffic
-from profiles.performance import PerformanceModel
+from profiles.performance import performance_of
 from profiles.types import Facts
 
 ServiceRows = Callable[[str, tuple[Pool, ...]], RowSink]
@@ -44,7 +44,7 @@ def simulate(
     started, options = time.perf_counter(), options or Options()
     services = planned_services(plan)
     flows = _by_service(traffic, services)
-    performance, parts, notes = PerformanceModel(facts), [], []
+    performance, parts, notes = performance_of(facts), [], []
     if plan.profile_digest and facts.digest and plan.profile_digest != facts.digest:
         notes.append("the store has changed since the plan was made: times are those it predicts now")
     silent = [name for name in services if name not in flows]

@@ -18,6 +18,7 @@ from profiles.ingest import (
     aibrix,
     aiperf,
     fsdp_throughput,
+    gpuhunt,
     gpuplan,
     gpuplan_journal,
     guidellm,
@@ -60,6 +61,7 @@ FORMATS: dict[str, Format] = {
         aibrix,
         hf_config,
         skypilot_catalogue,
+        gpuhunt,
         training_iterations,
         fsdp_throughput,
         nccl_allreduce,
@@ -69,8 +71,10 @@ FORMATS: dict[str, Format] = {
 """Every format by its name on the command line."""
 
 
-def read(format_name: str, path: Path, known: KnownNames, **options: object) -> Ingested:
+def read(format_name: str, path: Path | None, known: KnownNames, **options: object) -> Ingested:
     """All facts of ``path``, a file in the format ``format_name``, with GPUs and models under their ``known`` names.
+
+    Without a path, what an installed package knows (``Format.ask``), for formats that have one.
 
     ``options`` add what the file does not say (``FORMATS[...].all_options``; None is absent). Raises ``UnknownName``
     for a format, GPU or option that does not exist, and ``InvalidInput`` for a file or option that cannot be meant,
@@ -80,6 +84,10 @@ def read(format_name: str, path: Path, known: KnownNames, **options: object) -> 
     if chosen is None:
         raise UnknownName("format", format_name, FORMATS, fix=f"formats: {', '.join(FORMATS)}")
     given = _options(chosen, {name: value for name, value in options.items() if value is not None})
+    if path is None:
+        if chosen.ask is None:
+            raise InvalidInput("is missing", field="FILE", fix=f"gpuplan profiles import {format_name} FILE")
+        return chosen.ask(known, given)
     _check_suffix(chosen, Path(path))
     with _guessing_format():
         return chosen.read(Path(path), known, given)

@@ -77,6 +77,7 @@ class Ingested:
 
 
 Reader = Callable[[Path, KnownNames, Options], Ingested]
+Asker = Callable[[KnownNames, Options], Ingested]
 RowParser = Callable[[Row, KnownNames, Options], Measurement]
 
 
@@ -93,6 +94,8 @@ class Format:
     """Columns that a table in this format must have; empty for a document."""
     parse: RowParser | None = None
     """The measurement in one row, for tables that can be surveyed row by row."""
+    ask: Asker | None = None
+    """The same facts from an installed package, for formats that can do without a file."""
 
     @property
     def all_options(self) -> tuple[str, ...]:

@@ -3,95 +3,39 @@
 The order of columns differs per cloud and the cloud is not named: ``--provider`` does. Zones of a region are folded
 into the cheapest. Google's host and GPU rows are summed, in the same zone. Blank regions become ``global``.
 
-Left out, and counted: machines without GPUs, GPUs that are not known, rows without a price, and spot prices of
-exactly 10% or 100% of on-demand (placeholders) or above it.
+Left out, and counted: machines without GPUs, GPUs that are not known, rows without a price, and placeholder prices
+(``profiles.ingest.offers``), row by row: one zone's placeholder must not hide another's price.
 """
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from profiles.errors import UnknownName
 from profiles.ingest.files import modified_on
 from profiles.ingest.format import Format, Ingested, Options
 from profiles.ingest.google_hosts import host_machine
-from profiles.ingest.problems import build, counted
+from profiles.ingest.offers import Offer, cheapest_zones, facts, notes, without_placeholders
 from profiles.ingest.table import Row, Skip, read_rows
 from profiles.names import KnownNames
-from profiles.types import Batch, InstanceType, Price
 
 REQUIRED = ("InstanceType", "AcceleratorName", "AcceleratorCount", "vCPUs", "MemoryGiB", "Price", "Region", "SpotPrice")
-
-
-@dataclass(frozen=True)
-class Offer:
-    """One row: a machine, or a part of one (a host without GPUs, GPUs without a host), in one zone."""
-
-    instance: str
-    gpu: str
-    num_gpus: int
-    vcpus: float
-    memory_gib: float
-    region: str
-    zone: str
-    usd_per_hour: float
-    spot_usd_per_hour: float
-    """0 when there is none."""
 
 
 def read(path: Path, known: KnownNames, options: Options) -> Ingested:
     """Instance types and prices in ``path``; raises ``InvalidInput`` listing the rows that cannot be meant."""
     provider = options.required("provider", "SkyPilot tables do not name the cloud").lower()
-    offers, notes = read_rows(path, REQUIRED, lambda row: _offer(row, known), reference=FORMAT.name)
+    offers, told = read_rows(path, REQUIRED, lambda row: _offer(row, known), reference=FORMAT.name)
     source = options.source or "SkyPilot catalogue"
     as_of = options.as_of or modified_on(path)
     left_out: Counter[str] = Counter()
-    machines = _cheapest_zone(_machines(offers, left_out))
-    instances = {
-        machine.instance: build(
-            InstanceType,
-            {
-                "provider": provider,
-                "name": machine.instance,
-                "gpu": machine.gpu,
-                "num_gpus": machine.num_gpus,
-                "vcpus": machine.vcpus or None,
-                "memory_gib": machine.memory_gib or None,
-                "source": source,
-                "as_of": as_of,
-            },
-            {},
-            f"{path.name}: {machine.instance}",
-        )
-        for machine in machines
-    }
-    prices = []
-    for machine in machines:
-        markets = {"on_demand": machine.usd_per_hour, "spot": _spot(machine, left_out)}
-        prices += [
-            build(
-                Price,
-                {
-                    "provider": provider,
-                    "instance_type": machine.instance,
-                    "region": machine.region,
-                    "market": market,
-                    "usd_per_hour": usd_per_hour,
-                    "source": source,
-                    "as_of": as_of,
-                },
-                {},
-                f"{path.name}: {machine.instance}",
-            )
-            for market, usd_per_hour in markets.items()
-            if usd_per_hour
-        ]
-    notes += [f"{counted(count, what)} left out" for what, count in sorted(left_out.items())]
-    return Ingested(Batch(instances=tuple(instances.values()), prices=tuple(prices)), tuple(notes))
+    priced = without_placeholders(offers, left_out)
+    machines = cheapest_zones(without_placeholders(_machines(priced, left_out), left_out))
+    batch = facts(machines, provider, source, as_of, path.name)
+    return Ingested(batch, (*told, *notes(left_out)))
 
 
 def _offer(row: Row, known: KnownNames) -> Offer:
@@ -143,30 +87,6 @@ def _machines(offers: Iterable[Offer], left_out: Counter[str]) -> list[Offer]:
             )
         )
     return whole
-
-
-def _cheapest_zone(machines: Iterable[Offer]) -> list[Offer]:
-    """Per machine and region the lowest on-demand price and, on its own, the lowest spot price."""
-    best: dict[tuple[str, str], Offer] = {}
-    for machine in machines:
-        key = (machine.instance, machine.region)
-        other = best.get(key, machine)
-        spots = [price for price in (machine.spot_usd_per_hour, other.spot_usd_per_hour) if price]
-        best[key] = replace(
-            other,
-            usd_per_hour=min(machine.usd_per_hour, other.usd_per_hour),
-            spot_usd_per_hour=min(spots, default=0.0),
-        )
-    return list(best.values())
-
-
-def _spot(machine: Offer, left_out: Counter[str]) -> float:
-    """The spot price of ``machine`` if it is one, else 0."""
-    ratio = machine.spot_usd_per_hour / machine.usd_per_hour
-    if math.isclose(ratio, 0.1, rel_tol=1e-4) or ratio >= 1 - 1e-9:
-        left_out["placeholder spot price"] += 1
-        return 0.0
-    return machine.spot_usd_per_hour
 
 
 FORMAT = Format(

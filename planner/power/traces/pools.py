@@ -17,7 +17,7 @@ from planner.power.traces.training_swings import training_pool
 from planner.power.traces.weeks import calendar_of, constant_calendar
 from planner.power.workload import Trace, Training
 from profiles.names import KnownNames
-from profiles.performance import PerformanceModel
+from profiles.performance import performance_of
 from profiles.performance.capping import HIGHEST_CLOCK_MHZ
 from profiles.types import Facts, GpuType, ModelCard
 
@@ -36,7 +36,7 @@ def pools(spec: PowerSpec, facts: Facts) -> tuple[tuple[Pool, Calendar], ...]:
     """
     gpus = gpus_of(spec, facts)
     check_budget(spec, gpus)
-    performance, names = PerformanceModel(facts), KnownNames.of(facts)
+    performance, names = performance_of(facts), KnownNames.of(facts)
     replayed: dict[tuple[Trace, Server], Pool] = {}
     found = []
     for workload in spec.workloads:

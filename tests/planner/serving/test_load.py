@@ -121,7 +121,7 @@ def test_a_trace_option_for_several_services_is_refused(tmp_path: Path) -> None:
         ({"trace": 5}, "services[0].workload: trace"),
         ({"trace": "t.csv", "rate": "peak"}, "services[0].workload: rate: must be 'mean' or 'busiest' (got 'peak')"),
         ({"trace": "t.csv", "window_s": 0.1}, "window_s: must be greater than or equal to 1 (got 0.1)"),
-        ({"trace": "t.csv", "requests_per_s": 5}, "requests_per_s: unknown field; known fields: trace, rate, window_s"),
+        ({"trace": "t.csv", "rates": 5}, "rates: unknown field; did you mean 'rate'?"),
     ],
 )
 def test_mistakes_in_a_trace_workload(tmp_path: Path, workload: dict[str, Any], said: str) -> None:

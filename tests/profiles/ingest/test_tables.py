@@ -10,7 +10,7 @@ from profiles.ingest import FORMATS, read
 from profiles.names import KnownNames
 
 TABLES = [name for name, form in FORMATS.items() if form.columns]
-OPTIONS = {"skypilot-catalogue": {"provider": "aws"}}
+OPTIONS = {"skypilot-catalogue": {"provider": "aws"}, "gpuhunt": {"provider": "aws"}}
 
 Sample = Callable[[str], Path]
 Edited = Callable[..., Path]
