@@ -16,7 +16,8 @@ from api.access.auth import Keys
 from api.access.rates import Rates
 from api.apart import Apart
 from api.checks import Checks
-from api.envelope import DOCS, Envelope, is_loopback
+from api.docs import add_docs
+from api.envelope import Envelope, is_loopback
 from api.facts import KnownFacts
 from api.ops.observe import Observed
 from api.ops.routes import operations
@@ -71,7 +72,7 @@ def create_app(
 
     app = FastAPI(
         title="gpuplan", version="1", summary="Cost-aware GPU cluster planning: specs in, proven plans out",
-        docs_url=DOCS, redoc_url=None, lifespan=lifespan, responses=PROBLEMS, generate_unique_id_function=_operation_id,
+        docs_url=None, redoc_url=None, lifespan=lifespan, responses=PROBLEMS, generate_unique_id_function=_operation_id,
     )  # fmt: skip
     state = app.state
     state.engine, state.settings, state.open_to_loopback, state.supervisor = (
@@ -87,6 +88,7 @@ def create_app(
     for router in ROUTERS:
         app.include_router(router)
     app.include_router(operations(engine, supervisor))
+    add_docs(app)
     app.add_middleware(Envelope, loopback_only=open_to_loopback)
     app.add_middleware(Observed)
     app.openapi = lambda: _documented(app)  # type: ignore[method-assign]  # as FastAPI's documentation does

@@ -11,6 +11,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api import docs
 from api.problems import of_defect, problem
 
 _HEADERS = {
@@ -20,14 +21,9 @@ _HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 _POLICY = "default-src 'none'; frame-ancestors 'none'"
-_POLICY_OF_DOCS = (
-    "default-src 'none'; frame-ancestors 'none'; connect-src 'self'; "
-    "script-src 'unsafe-inline' https://cdn.jsdelivr.net; "
-    "style-src 'unsafe-inline' https://cdn.jsdelivr.net; img-src data: https://fastapi.tiangolo.com"
-)
-"""The documentation is Swagger UI from where FastAPI has it; everything else is data."""
+_POLICY_OF_DOCS = f"{_POLICY}; style-src 'unsafe-inline'"
+"""The documentation has a look; everything else is data."""
 
-DOCS = "/docs"
 _SAFE = ("GET", "HEAD", "OPTIONS")
 
 _log = structlog.get_logger("gpuplan.requests")
@@ -108,5 +104,5 @@ def _name_in(url: str) -> str | None:
 def _add_headers(headers: MutableHeaders, path: str) -> None:
     for name, value in _HEADERS.items():
         headers[name] = value
-    headers["Content-Security-Policy"] = _POLICY_OF_DOCS if path == DOCS else _POLICY
+    headers["Content-Security-Policy"] = _POLICY_OF_DOCS if path == docs.PATH else _POLICY
     headers.setdefault("Cache-Control", "no-store")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, JsonValue, model_validator
+from pydantic import Field, model_validator
 
 from planner.experts import ExpertsSpec
 from planner.power import PowerSpec
@@ -130,9 +130,6 @@ class PricesRequest(Frozen):
     """Prices to add: each names an instance type that is known."""
 
     prices: Annotated[tuple[Price, ...], Field(min_length=1, max_length=MOST_PRICES)]
-
-
-Document = dict[str, JsonValue]
 
 
 def as_document(request: Frozen) -> dict[str, Any]:

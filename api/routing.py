@@ -10,7 +10,7 @@ from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from sqlalchemy import Engine
 
-from api.access.auth import Caller, needs
+from api.access.auth import Caller, admitted, needs
 from api.limits import LimitedRequest
 from planner.errors import UnknownName
 
@@ -26,14 +26,18 @@ ADMINS = Depends(needs("admin"))
 
 
 class StrictRoute(APIRoute):
-    """A route with no parameters but its own, whose body is limited and, if JSON, read strictly (``api.limits``)."""
+    """A route of those who have a key, with no parameters but its own.
+
+    Its body is limited and, if JSON, read strictly (``api.limits``), but not before the caller is known.
+    """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """The handler, behind the reading of the body."""
+        """The handler, behind the door and the reading of the body."""
         handle, takes_json = super().get_route_handler(), self.body_field is not None
         known = tuple(_parameters(self.dependant))
 
         async def strictly(request: Request) -> Response:
+            await admitted(request)
             for name in request.query_params:
                 if name not in known:
                     raise UnknownName("parameter", name, known, field=name, fix=_listing(known))

@@ -28,7 +28,7 @@ from planner.replan.schedule.bounds import perfect_foresight, static_peak
 from planner.replan.schedule.generated import Shape, generated
 from planner.replan.schedule.make import make_schedule
 from planner.replan.schedule.replay import Replayed, replay
-from planner.replan.schedule.types import HourlyDemand, Terms
+from planner.replan.schedule.types import HourlyDemand, Instances, Terms
 from planner.serving.spec import ServingSpec
 from planner.types import SolveOptions
 from profiles import catalogue
@@ -65,7 +65,7 @@ def main() -> None:
         known = History(START, past)
         return np.array(forecast(known, midnight, hours, (arguments.quantile,)).quantiles[arguments.quantile])
 
-    base = ()
+    base: tuple[Instances, ...] = ()
     if arguments.reserved_discount is not None:  # chosen once, for the week before: reservations are for long
         week = rates[24 * (FIRST_DAY - 7) : 24 * FIRST_DAY]
         base = make_schedule(
@@ -100,8 +100,9 @@ def report(replayed: Replayed) -> None:
     """Every day in a line, then all of them."""
     for day in replayed.days:
         starts = sum(some.instances for hour in day.schedule.hours for some in hour.starts)
+        gap = "unknown" if day.schedule.gap is None else f"{day.schedule.gap:.2%}"
         print(
-            f"{day.schedule.demand.start:%a %d %b}  {day.schedule.usd:8.2f} $  gap {day.schedule.gap or 0:.2%}"
+            f"{day.schedule.demand.start:%a %d %b}  {day.schedule.usd:8.2f} $  gap {gap}"
             f"  {starts:3d} starts  {int((day.short > 0).sum()):2d} hours short"
         )
     above = np.mean([day.actual > day.planned for day in replayed.days])

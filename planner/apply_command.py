@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -39,7 +40,7 @@ TakeOver = Annotated[bool, typer.Option("--take-over", help="also what others ch
 
 @reports_errors
 def apply(
-    plan: Annotated[str, typer.Argument(help="file of a serving plan, or the id of a saved one")],
+    plan: Annotated[str, typer.Argument(help="file of a serving or training plan, or the id of a saved one")],
     target: Target,
     name: Annotated[str | None, typer.Option("--name", help="name of the deployment; default: the spec's")] = None,
     yes: Yes = False,
@@ -66,9 +67,9 @@ def apply(
     from planner.types import SolveOptions
 
     engine = command.open_store(database)
-    wanted = checked_plan(_plan(engine, plan), engine)
-    name = name_for(wanted.spec.name) if name is None else checked_name(name)
     driver = driver_for(target)
+    wanted = checked_plan(_plan(engine, plan), driver, engine)
+    name = name_for(wanted.spec.name) if name is None else checked_name(name)
     found = would_change(engine, driver, wanted, name, take_over)
     if not yes:
         _show_changes(found, f"{name} at {driver.target}", json_output)
@@ -99,13 +100,13 @@ def rollback(
     from planner.provision import store
     from planner.provision.apply import How, roll_back, would_change
     from planner.provision.draw import draw_changes
-    from planner.provision.history import plan_to_go_back_to, serving_plan, target_of
+    from planner.provision.history import applicable_plan, plan_to_go_back_to, target_of
     from planner.provision.targets import driver_for
 
     engine = command.open_store(database)
     driver = driver_for(target or target_of(engine, name))
     plan_id = plan_to_go_back_to(store.history(engine, name, driver.target))
-    found = would_change(engine, driver, serving_plan(engine, plan_id), name, take_over)
+    found = would_change(engine, driver, applicable_plan(engine, plan_id), name, take_over)
     title = f"{name} at {driver.target}, back to plan {plan_id}"
     if not yes:
         _show_changes(found, title, json_output)
@@ -197,9 +198,9 @@ def _plan(engine: Engine, plan: str) -> Any:
     from planner.provision.history import saved_plan
     from planner.service import read_plan
 
-    if not Path(plan).exists() and not Path(plan).suffix:
-        return saved_plan(engine, plan)
-    return read_plan(Path(plan))
+    if os.path.exists(plan) or Path(plan).suffix:  # pathlib's raises where a name is too long
+        return read_plan(Path(plan))
+    return saved_plan(engine, plan)
 
 
 def _json(value: Any) -> Any:

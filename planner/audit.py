@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Engine, insert, select
+from sqlalchemy.orm import Session
 
 from planner.identity import new_id, now
 from planner.tables import AuditRow
@@ -36,11 +37,19 @@ def record(
 
     Raises ``StoreError`` where the store cannot be written.
     """
-    row = {"id": new_id(), "at": now(), "actor": actor, "action": action, "subject": subject,
-           "request_id": request_id, "detail": dict(detail or {})}  # fmt: skip
     with transaction(engine) as session:
         wait_for_writers(session)
-        session.execute(insert(AuditRow), row)
+        add(session, actor, action, subject, request_id, detail)
+
+
+def add(
+    session: Session, actor: str, action: str, subject: str, request_id: str | None = None,
+    detail: Mapping[str, Any] | None = None,
+) -> None:  # fmt: skip
+    """As ``record``, together with all else that the session writes."""
+    row = {"id": new_id(), "at": now(), "actor": actor, "action": action, "subject": subject,
+           "request_id": request_id, "detail": dict(detail or {})}  # fmt: skip
+    session.execute(insert(AuditRow), row)
 
 
 def entries(engine: Engine, limit: int = 100, before: str | None = None) -> tuple[Entry, ...]:

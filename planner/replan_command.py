@@ -67,13 +67,20 @@ def replan(
 def _day(date: str | None) -> dt.date:
     if date is None:
         return dt.datetime.now(dt.UTC).date()
+    from planner.replan.request import FIRST_DAY, LAST_DAY
+
     try:
-        return dt.date.fromisoformat(date)
+        day = dt.date.fromisoformat(date)
     except ValueError:
         raise InvalidInput(f"{date[:40]!r} is no date", field="--date", fix="write it as 2026-03-01") from None
+    if not FIRST_DAY <= day <= LAST_DAY:
+        raise InvalidInput(f"{day} is not between {FIRST_DAY} and {LAST_DAY}", field="--date", fix="correct the year")
+    return day
 
 
 def _show(reports: tuple[Report, ...]) -> None:
+    from planner.replan.report import money
+
     console = command.out()
     if not reports:
         console.print("no service is saved yet: gpuplan services save examples/replan/chat_service.yaml")
@@ -85,6 +92,10 @@ def _show(reports: tuple[Report, ...]) -> None:
             console.print(f"  {where}{report.problem.detail}", markup=False)
             if report.problem.fix:
                 console.print(f"  fix: {report.problem.fix}", markup=False)
+        costs = ", ".join(f"{of} ${usd}" for of, usd in money(report))
+        if costs:
+            days = "a day" if report.horizon_days == 1 else f"{report.horizon_days} days"
+            console.print(f"  over {days}: {costs}", markup=False)
         for change in report.changes:
             console.print(
                 f"  {change.provider}/{change.region}/{change.instance_type} ({change.market}): instance-hours "

@@ -119,25 +119,18 @@ def running(
     Example: gpuplan services running chat plan.json
     """
     from planner.audit import cli_actor, record
-    from planner.identity import now
     from planner.replan import store
-    from planner.replan.fleets import fleet_of
-    from planner.replan.service import Running, RunningPlan
+    from planner.replan.fleets import all_day, runnable
     from planner.service import keep, read_plan
-    from planner.serving.plan import ServingPlan
 
     if (plan is None) != nothing:
         raise InvalidInput("give either a plan or --nothing", field="PLAN")
     engine = command.open_store(database)
     now_runs = None
     if plan is not None:
-        made = read_plan(plan)
-        if not isinstance(made, ServingPlan) or made.usd_per_hour is None:
-            raise InvalidInput("is no serving plan that can run", field=str(plan),
-                               fix="give one that `gpuplan plan serving ... --out FILE` wrote")  # fmt: skip
+        made = runnable(read_plan(plan), str(plan))
         store.load(engine, name)  # an unknown name must not leave a plan behind
-        running_plan = RunningPlan(fleet=fleet_of(made), plan_id=keep(made, made.spec, engine))
-        now_runs = Running(since=now().date(), plans=(running_plan,))
+        now_runs = all_day(made, keep(made, made.spec, engine))
     stored = store.set_running(engine, name, now_runs)
     record(engine, cli_actor(), "service.running", name, detail={"version": stored.version})
     if json_output:

@@ -41,6 +41,9 @@ class Settings(BaseSettings):
     most_attempts: Annotated[int, Field(ge=1, le=100)] = Field(
         default=5, description="a job whose worker died this often has failed"
     )
+    deploy_targets: str = Field(
+        default="local", description="that requests may apply plans to, as for `gpuplan apply`; separated by commas"
+    )
     shutdown_s: Annotated[float, Field(ge=0, le=3600)] = Field(
         default=10.0, description="to finish running jobs in; then they are queued again"
     )

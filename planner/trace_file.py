@@ -19,7 +19,7 @@ import numpy as np
 
 from planner.errors import InvalidInput
 from planner.telemetry import bench_files, json_lines, parquet
-from planner.telemetry.columns import Requests, find_columns, places
+from planner.telemetry.columns import Requests, as_floats, dates_as_seconds, find_columns, places, shown
 from planner.telemetry.files import opened, shape_of
 
 ROWS_AT_ONCE = 500_000
@@ -161,32 +161,23 @@ def _is_number(value: Any) -> bool:
 
 
 def _seconds(requests: Requests, numeric: bool) -> np.ndarray:
-    import pandas as pd
 
     values = requests.time
     if numeric:
-        seconds = pd.to_numeric(values, errors="coerce").to_numpy(dtype=float, copy=True)
+        seconds = as_floats(values)
         largest = float(np.abs(seconds[np.isfinite(seconds)]).max(initial=0.0))
         guessed = next((scale for scale in (1.0, 1e3, 1e6, 1e9) if largest / scale <= LATEST_S), 1.0)
         seconds = seconds / guessed if requests.unit_s is None else seconds * requests.unit_s
         seconds[np.abs(seconds) > LATEST_S] = np.nan
     else:
-        dates = pd.to_datetime(values, errors="coerce", utc=True, format="ISO8601")
-        seconds = dates.astype("int64").to_numpy() / _ticks_per_s(dates)
-        seconds = np.where(dates.isna(), np.nan, seconds)
+        seconds = dates_as_seconds(values)
     fix = "write all as numbers of seconds, or all as dates like 2023-11-16 18:15:46.68"
     _refuse(~np.isfinite(seconds), values, "a time", fix, "time", requests.where)
     return np.asarray(seconds, dtype=float)
 
 
-def _ticks_per_s(dates: Any) -> float:
-    return {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}[dates.dt.unit]
-
-
 def _tokens(values: Any, side: str, requests: Requests) -> np.ndarray:
-    import pandas as pd
-
-    tokens = pd.to_numeric(values, errors="coerce").to_numpy(dtype=float)
+    tokens = as_floats(values)
     bad = ~((tokens >= 0) & (tokens <= MOST_TOKENS) & (tokens == np.floor(tokens)))
     wanted, fix = f"a number of tokens between 0 and {MOST_TOKENS:,}", "give whole numbers of tokens"
     _refuse(bad, values, wanted, fix, f"{side} tokens", requests.where)
@@ -197,9 +188,9 @@ def _refuse(bad: np.ndarray, values: Any, wanted: str, fix: str, column: str, wh
     """Raise for the first value that is bad, named by its place."""
     if bad.any():
         at = int(bad.argmax())
-        value = str(values.iloc[at])
+        value = shown(values.iloc[at])
         empty = value in ("nan", "None", "NaT", "<NA>")
-        what = f"an empty cell is not {wanted}" if empty else f"{value[:60]!r} is not {wanted}"
+        what = f"an empty cell is not {wanted}" if empty else f"{value!r} is not {wanted}"
         raise InvalidInput(what, field=f"{where(at)}: {column}", fix=fix)
 
 

@@ -12,7 +12,7 @@ import ipaddress
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, cast
 from urllib.parse import urlsplit
 
 import structlog
@@ -127,20 +127,31 @@ def needs(scope: Scope) -> Callable[..., Awaitable[Caller]]:
     """
 
     async def let_through(request: Request, _: Annotated[object, Depends(_documented)]) -> Caller:
-        rates = request.app.state.rates
-        try:
-            caller = await authenticated(request)
-        except Unauthenticated:
-            rates.count(f"address {_address(request)}", making=False)  # who guesses is slowed down, too
-            raise
-        request.state.caller = caller
-        request.state.rate_headers = rates.count(caller.id, making=request.method == "POST")
+        caller = await admitted(request)
         if not caller.may(scope):
             fix = f"use a key that has it: `gpuplan keys create NAME --scope {scope}`"
             raise Forbidden(f"this needs a key with the scope {scope!r}", fix=fix)
         return caller
 
     return let_through
+
+
+async def admitted(request: Request) -> Caller:
+    """Who sent this request, which is counted against their rate; decided once, however often it is asked.
+
+    Raises ``Unauthenticated``, ``TooManyRequests`` and ``StoreError`` as ``needs`` does.
+    """
+    if (known := getattr(request.state, "caller", None)) is not None:
+        return cast(Caller, known)
+    rates = request.app.state.rates
+    try:
+        caller = await authenticated(request)
+    except Unauthenticated:
+        await rates.count(f"address {_address(request)}", making=False)  # who guesses is slowed down, too
+        raise
+    request.state.caller = caller
+    request.state.rate_headers = await rates.count(caller.id, making=request.method == "POST")
+    return caller
 
 
 async def authenticated(request: Request) -> Caller:

@@ -14,7 +14,7 @@ from planner.documents import validated
 from planner.identity import now
 from planner.lazy import lazily
 from planner.registry import planner_for
-from planner.replan.request import ReplanRequest
+from planner.replan.request import ReplanJob
 from planner.replan.request import limit_s as replanned_within_s
 from planner.sweep.spec import SweepRequest
 from planner.types import Frozen, SolveOptions
@@ -66,15 +66,15 @@ def sweep_limit_s(request: dict[str, Any]) -> float:
 
 
 def replan(request: dict[str, Any], engine: Engine) -> Done:
-    """Answer a ``ReplanRequest`` with its reports; raises what ``planner.replan.run.replan`` raises."""
-    asked = validated(ReplanRequest, request)
-    reports = _replan(engine, asked.date or now().date(), asked.options, asked.services)
+    """Answer a ``ReplanJob`` with its reports; raises what ``planner.replan.run.replan`` raises."""
+    asked = validated(ReplanJob, request)
+    reports = _replan(engine, asked.date or now().date(), asked.options, asked.services, asked.actor)
     return Done(result={"reports": [report.model_dump(mode="json") for report in reports]})
 
 
 def replan_limit_s(request: dict[str, Any]) -> float:
     """As ``planner.replan`` says."""
-    return replanned_within_s(validated(ReplanRequest, request))
+    return replanned_within_s(validated(ReplanJob, request))
 
 
 def deployment(request: dict[str, Any], engine: Engine) -> Done:

@@ -49,7 +49,10 @@ async def create_plan(
     caller: Maker,
     body: Annotated[PlanRequest, Body(openapi_examples=PLAN_REQUESTS)],
 ) -> Response:
-    """Plan: answers with the plan when it is done within the time that `Prefer` says, else with where to ask."""
+    """Plan: answers with the plan when it is done within the time that `Prefer` says, else with where to ask.
+
+    Specs are whole here: what a spec file may leave to other files (traces, links, series) has to be in them.
+    """
     check_time_limit(request, body.time_limit_s)
 
     async def make(new_id: str) -> Response:

@@ -22,16 +22,21 @@ from api.pages import Limit, next_link
 from api.problems import Refused, named_in_path
 from api.requests import as_document
 from api.routers.plans import check_time_limit
-from api.routing import READERS, Maker, Store, v1_router
+from api.routing import READERS, Maker, Provisioner, Store, v1_router
 from api.waiting import MAY_WAIT
 from planner import audit
-from planner.errors import Conflict, InvalidInput
+from planner.documents import validated
+from planner.errors import Conflict, InvalidInput, UnknownName
 from planner.identity import now
+from planner.registry import planner_for
 from planner.replan import store
+from planner.replan.fleets import all_day, runnable
+from planner.replan.refresh import check as check_sources
 from planner.replan.report import Report
-from planner.replan.request import ReplanRequest
+from planner.replan.request import ReplanJob, ReplanRequest
 from planner.replan.service import Running, SavedService
 from planner.replan.service_file import paths_of
+from planner.store import load_plan
 from planner.types import Frozen
 
 router = v1_router("services")
@@ -49,6 +54,14 @@ class ServiceAnswer(Frozen):
     running: Running | None
     created_at: dt.datetime
     updated_at: dt.datetime
+
+
+class RunningRequest(Frozen):
+    """What runs, all day."""
+
+    plan_id: Annotated[str, Field(min_length=1, max_length=64)] | None = Field(
+        description="a saved serving plan; null: nothing runs"
+    )
 
 
 class ServiceList(Frozen):
@@ -71,7 +84,6 @@ class Replanned(Frozen):
     """What was decided, one report for each service."""
 
     id: str
-    kind: str = Field(examples=["replan"])
     reports: tuple[Report, ...]
 
 
@@ -102,7 +114,7 @@ def list_services(
     cursor: Annotated[str | None, Query(max_length=63, description="`next_cursor` of the page before")] = None,
 ) -> ServiceList:
     """List the services that are planned every night."""
-    found = [stored for stored in store.load_all(engine) if cursor is None or stored.name > cursor]
+    found = store.load_all(engine, limit + 1, cursor)
     after = found[limit - 1].name if len(found) > limit else None
     answers = tuple(_answer(stored) for stored in found[:limit])
     return ServiceList(services=answers, next_cursor=after, next=next_link(request, response, after))
@@ -134,13 +146,32 @@ def put_service(
     if body.name != name:
         raise InvalidInput(f"is {body.name!r}, the path says {name!r}", field="name", fix="make them the same")
     _check_paths(body, caller)
-    current = next((stored for stored in store.load_all(engine) if stored.name == name), None)
+    check_sources(body.refresh)
+    current = store.find(engine, name)
     with _named_version():
         stored = store.save(engine, body, _expected(current, if_match))
     _audit(request, caller, "service.save", stored)
-    content = _answer(stored).model_dump_json()
-    headers = {"ETag": f'"{stored.version}"', "Location": f"/v1/services/{name}"}
-    return Response(content, 201 if current is None else 200, headers, "application/json")
+    return _changed(stored, 201 if current is None else 200)
+
+
+@router.put("/services/{name}/running", response_model=ServiceAnswer)
+def put_running(
+    request: Request,
+    caller: Provisioner,
+    engine: Store,
+    name: Name,
+    body: Annotated[RunningRequest, Body()],
+    if_match: IfMatch = None,
+) -> Response:
+    """Say what runs, where it is not what was decided last; `If-Match` names the ETag that was read."""
+    with named_in_path("service", name):
+        current = store.load(engine, name)
+        expected = _expected(current, if_match)
+        now_runs = None if body.plan_id is None else _all_day(engine, body.plan_id)
+        with _named_version():
+            stored = store.set_running(engine, name, now_runs, expected)
+    _audit(request, caller, "service.running", stored)
+    return _changed(stored, 200)
 
 
 @router.delete("/services/{name}", status_code=204, response_model=None)
@@ -174,13 +205,13 @@ def list_decisions(
 async def create_replan(request: Request, caller: Maker, body: Annotated[ReplanRequest, Body()]) -> Response:
     """Plan services for a day: forecast, plan, compare with what runs, decide. A day that is decided stays as it is."""
     check_time_limit(request, body.options.solve.time_limit_s)
-    known = {stored.name for stored in await run_in_threadpool(store.load_all, request.app.state.engine)}
+    known = await run_in_threadpool(store.names, request.app.state.engine)
     for i, name in enumerate(body.services or ()):
         if name not in known:
             raise InvalidInput(f"there is no service {name!r}", field=f"services[{i}]",
                                fix="`GET /v1/services` lists those that are saved")  # fmt: skip
-    names = tuple(sorted(known)) if body.services is None else body.services
-    asked = body.model_copy(update={"date": body.date or now().date(), "services": names})
+    services = known if body.services is None else body.services
+    asked = ReplanJob(date=body.date or now().date(), services=services, options=body.options, actor=caller.actor)
 
     async def make(new_id: str) -> Response:
         return await made_by_job(request, caller, "replan", as_document(asked), new_id)
@@ -195,14 +226,30 @@ def _answer(stored: store.Stored) -> ServiceAnswer:
     )  # fmt: skip
 
 
+def _changed(stored: store.Stored, status: int) -> Response:
+    headers = {"ETag": f'"{stored.version}"', "Location": f"/v1/services/{stored.name}"}
+    return Response(_answer(stored).model_dump_json(), status, headers, "application/json")
+
+
+def _all_day(engine: Store, plan_id: str) -> Running:
+    try:
+        saved = load_plan(engine, plan_id)
+    except UnknownName as error:
+        raise InvalidInput(error.detail, field="plan_id", fix="`GET /v1/plans` lists those that are saved") from None
+    plan = validated(planner_for(saved.kind).plan_type, saved.plan, "plan")
+    return all_day(runnable(plan, "plan_id"), plan_id)
+
+
 def _check_paths(service: SavedService, caller: Caller) -> None:
     paths = paths_of(service)
-    if paths and not caller.may("admin"):
-        raise Forbidden("files on the server may be named by keys with the scope admin", field="demand",
+    if (paths or service.refresh) and not caller.may("admin"):
+        field = "refresh" if service.refresh else "demand"
+        raise Forbidden("files on the server, and facts for all, are for keys with the scope admin", field=field,
                         fix="give rates as `observed`, or ask whoever has such a key")  # fmt: skip
     relative = next((path for path in paths if not path.is_absolute()), None)
     if relative is not None:
-        raise InvalidInput(f"{str(relative)[:200]!r} is a relative path", field="demand", fix="write it in full")
+        field = "refresh" if any(relative == source.file for source in service.refresh) else "demand"
+        raise InvalidInput(f"{str(relative)[:200]!r} is a relative path", field=field, fix="write it in full")
 
 
 def _expected(current: store.Stored | None, if_match: str | None) -> int:

@@ -16,16 +16,15 @@ from dataclasses import dataclass, field
 from sqlalchemy import Engine
 
 from planner import audit
-from planner.errors import FailedCheck, ProvisioningFailed
+from planner.errors import FailedCheck, InvalidInput, ProvisioningFailed
 from planner.provision import store
 from planner.provision.changes import Change, changes
 from planner.provision.driver import Driver, UnitState
-from planner.provision.history import alone, as_serving, plan_to_go_back_to, serving_plan
-from planner.provision.shortage import Shortage, next_best, shortages
+from planner.provision.history import Applicable, alone, applicable, applicable_plan, plan_to_go_back_to
+from planner.provision.instead import instead_of
 from planner.provision.steps import Work, put_all, seen, take_away, wait
 from planner.provision.store import Deployment, Purpose, Step
 from planner.service import check_plan, keep
-from planner.serving.plan import ServingPlan
 from planner.types import Check, SolveOptions
 
 MOST_FALLBACKS = 5
@@ -52,13 +51,13 @@ class Applied:
     """How it ended. ``notes``: what a person should know, such as another plan than the one asked for."""
 
     deployment: Deployment
-    plan: ServingPlan
+    plan: Applicable
     units: tuple[UnitState, ...]
     notes: tuple[str, ...] = ()
 
 
-def checked_plan(plan: object, engine: Engine) -> ServingPlan:
-    """``plan``, if it can be applied: a serving plan that holds against what the store knows now.
+def checked_plan(plan: object, driver: Driver, engine: Engine) -> Applicable:
+    """``plan``, if it can be applied: of the driver's kind, and it holds against what the store knows now.
 
     Raises
     ------
@@ -67,15 +66,18 @@ def checked_plan(plan: object, engine: Engine) -> ServingPlan:
     FailedCheck
         If it does not hold (any more).
     """
-    serving = as_serving(plan)
-    check = check_plan(serving, engine)
+    wanted = applicable(plan)
+    if wanted.kind != driver.plans:
+        raise InvalidInput(f"is a {wanted.kind} plan, and {driver.target} takes {driver.plans} plans", field="plan",
+                           fix="apply it to another target, or `gpuplan render` it")  # fmt: skip
+    check = check_plan(wanted, engine)
     if not check.passed:
         raise FailedCheck(f"the plan does not hold and is not applied: {_listed(check)}", fix="plan again")
-    return serving
+    return wanted
 
 
 def would_change(
-    engine: Engine, driver: Driver, plan: ServingPlan | None, name: str, take_over: bool = False
+    engine: Engine, driver: Driver, plan: Applicable | None, name: str, take_over: bool = False
 ) -> tuple[Change, ...]:
     """What applying ``plan`` (None: removing everything) would change; changes nothing."""
     recorded = store.recorded_keys(store.history(engine, name, driver.target))
@@ -83,7 +85,7 @@ def would_change(
     return changes(driver, desired, name, recorded, take_over)
 
 
-def apply_plan(engine: Engine, driver: Driver, plan: ServingPlan, name: str, how: How) -> Applied:
+def apply_plan(engine: Engine, driver: Driver, plan: Applicable, name: str, how: How) -> Applied:
     """Make the target run ``plan`` under ``name``, or what the fallback allows instead.
 
     Raises
@@ -95,7 +97,7 @@ def apply_plan(engine: Engine, driver: Driver, plan: ServingPlan, name: str, how
     ProvisioningFailed
         The target refused something, or units did not come up; says what was done and what was not.
     """
-    plan = checked_plan(plan, engine)
+    plan = checked_plan(plan, driver, engine)
     with alone(engine, name):
         return _apply_or_next_best(engine, driver, plan, name, how)
 
@@ -107,7 +109,7 @@ def roll_back(engine: Engine, driver: Driver, name: str, how: How) -> Applied:
     Raises what ``apply_plan`` raises.
     """
     with alone(engine, name):
-        plan = serving_plan(engine, plan_to_go_back_to(store.history(engine, name, driver.target)))
+        plan = applicable_plan(engine, plan_to_go_back_to(store.history(engine, name, driver.target)))
         check = check_plan(plan, engine)
         notes = () if check.passed else (f"this plan no longer passes its check: {_listed(check)}",)
         deployment, units = _bring_up(engine, driver, plan, name, "rollback", "", how)
@@ -131,35 +133,35 @@ def withdraw(engine: Engine, driver: Driver, name: str, actor: str) -> Deploymen
         return _finished(engine, deployment, "removed", "", actor)
 
 
-def _apply_or_next_best(engine: Engine, driver: Driver, plan: ServingPlan, name: str, how: How) -> Applied:
+def _apply_or_next_best(engine: Engine, driver: Driver, plan: Applicable, name: str, how: How) -> Applied:
     notes: list[str] = []
     for fallbacks in range(MOST_FALLBACKS + 1):
         deployment, units = _bring_up(engine, driver, plan, name, "apply", notes[-1] if notes else "", how)
         if deployment.state != "failed":
             return Applied(deployment, plan, units, tuple(notes))
-        short = shortages(plan, units)
-        if not short:
+        instead = instead_of(plan, units, engine, how.solve)
+        if instead is None:
             raise ProvisioningFailed(deployment.reason)
-        instead = next_best(plan, short, engine, how.solve)
-        if instead.outcome not in ("optimal", "feasible"):
-            why = "; ".join(conflict.detail for conflict in instead.conflicts) or instead.outcome
+        found, note = instead.plan, instead.note
+        if found.outcome not in ("optimal", "feasible"):
+            why = "; ".join(conflict.detail for conflict in found.conflicts) or found.outcome
             raise ProvisioningFailed(f"{deployment.reason} Nothing else serves this request: {why}")
-        note = _instead(plan, instead, short)
         if not how.fallback or fallbacks == MOST_FALLBACKS:
-            plan_id = keep(instead, instead.spec, engine)
+            plan_id = keep(found, found.spec, engine)
             raise ProvisioningFailed(f"{deployment.reason} {note}", fix=f"apply it: --fallback, or plan {plan_id}")
         notes.append(note)
-        plan = instead
+        plan = found
     raise AssertionError("the loop ends by itself")
 
 
 def _bring_up(
-    engine: Engine, driver: Driver, plan: ServingPlan, name: str, purpose: Purpose, reason: str, how: How
+    engine: Engine, driver: Driver, plan: Applicable, name: str, purpose: Purpose, reason: str, how: How
 ) -> tuple[Deployment, tuple[UnitState, ...]]:
     """One plan, all steps. A deployment of state ``failed`` says why in its reason; the units as last seen."""
     plan_id = keep(plan, plan.spec, engine)
     past = store.history(engine, name, driver.target)
     desired = driver.desired(plan, name)
+    routes = {key for key, document in desired.items() if driver.routes(document)}
     todo = changes(driver, desired, name, store.recorded_keys(past), how.take_over)
     refused = [f"{change.key}: {change.obstacle}" for change in todo if change.obstacle]
     if refused:
@@ -173,7 +175,7 @@ def _bring_up(
         work = Work(engine, driver, deployment, todo, journal)
         failure = put_all(work, "units", how.take_over)
         units = wait(work, frozenset(desired), how.wait_s) if how.wait_s and not failure else ()
-        failure = failure or _late(units, how.wait_s)
+        failure = failure or _late(units, how.wait_s) or _gone(driver, name, frozenset(desired) - routes)
         failure = failure or put_all(work, "routes", how.take_over)
         failure = failure or put_all(work, "smaller units", how.take_over)
         if not failure:
@@ -192,13 +194,14 @@ def _late(units: tuple[UnitState, ...], wait_s: float = 0.0) -> str:
     return f"After {wait_s:g} s these replicas are not ready: {'; '.join(late)}." if late else ""
 
 
+def _gone(driver: Driver, name: str, keys: frozenset[str]) -> str:
+    """What somebody removed since it was put, and would get traffic now."""
+    gone = sorted(keys - driver.actual(name).keys())
+    return f"Others removed {', '.join(gone)} meanwhile." if gone else ""
+
+
 def _runs(deployment: Deployment, plan_id: str) -> bool:
     return deployment.state == "applied" and deployment.plan_id == plan_id
-
-
-def _instead(plan: ServingPlan, instead: ServingPlan, short: tuple[Shortage, ...]) -> str:
-    return (f"Short: {'; '.join(map(str, short))}. The next best plan costs {instead.usd_per_hour or 0:.2f} USD/h "
-            f"instead of {plan.usd_per_hour or 0:.2f}.")  # fmt: skip
 
 
 def _listed(check: Check) -> str:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from planner.errors import InvalidInput, ProvisioningFailed
 from planner.provision.driver import Unreachable
@@ -20,6 +23,7 @@ RETRIES = 3
 """Of a request that the server was too busy for; every request here can be repeated."""
 
 IN_CLUSTER = "in-cluster"
+_NAMESPACE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 Request = Callable[..., dict[str, Any]]
@@ -59,20 +63,23 @@ def cluster_at(where: str) -> Cluster:
     except ImportError:
         raise InvalidInput("the kubernetes client is not installed", field="target",
                            fix="pip install 'gpuplan[kubernetes]'") from None  # fmt: skip
+    # The client checks a kubeconfig's fields only as it trips over them.
+    unreadable = (config.ConfigException, yaml.YAMLError, OSError, ValueError, TypeError, AttributeError, KeyError)
     try:
         contexts, active = config.list_kube_config_contexts()
-    except (config.ConfigException, OSError) as error:
-        if "KUBERNETES_SERVICE_HOST" not in os.environ:
-            raise InvalidInput(f"no kubeconfig can be read ({error})", field="target",
-                               fix="set KUBECONFIG") from None  # fmt: skip
-        return _in_cluster(where)
-    known = {context["name"]: context.get("context", {}) for context in contexts}
+        known = {context["name"]: context.get("context", {}) for context in contexts}
+    except unreadable as error:
+        if "KUBERNETES_SERVICE_HOST" in os.environ and "KUBECONFIG" not in os.environ:
+            return _in_cluster(where)
+        raise InvalidInput(f"no kubeconfig can be read ({error})", field="target",
+                           fix="set KUBECONFIG to the path of one") from None  # fmt: skip
     context, namespace = _context_and_namespace(where or active["name"], known)
-    namespace = namespace or known[context].get("namespace") or "default"
+    namespace = _checked_namespace(namespace or known[context].get("namespace") or "default")
     try:
         client = config.new_client_from_config(context=context, persist_config=False)
-    except (config.ConfigException, OSError) as error:
-        raise InvalidInput(f"context {context!r} cannot be used ({error})", field="target") from None
+    except unreadable as error:
+        raise InvalidInput(f"context {context!r} cannot be used ({error})", field="target",
+                           fix="correct it in the kubeconfig") from None  # fmt: skip
     return Cluster(f"{context}/{namespace}", namespace, _requests(client))
 
 
@@ -86,20 +93,35 @@ def _context_and_namespace(where: str, known: dict[str, Any]) -> tuple[str, str]
     return context, namespace
 
 
+def _checked_namespace(namespace: object) -> str:
+    """It becomes a part of paths."""
+    if not _NAMESPACE.fullmatch(str(namespace)):
+        raise InvalidInput(f"{str(namespace)[:80]!r} cannot name a namespace", field="target",
+                           fix="use lower-case letters, digits and hyphens: kubernetes:CONTEXT/NAMESPACE")  # fmt: skip
+    return str(namespace)
+
+
 def _in_cluster(where: str) -> Cluster:
     config: Any = import_module("kubernetes.config")
     client: Any = import_module("kubernetes.client")
-    config.load_incluster_config()
-    namespace = where.partition("/")[2] or _NAMESPACE_FILE.read_text(encoding="utf-8").strip()
+    try:
+        config.load_incluster_config()
+        namespace = where.partition("/")[2] or _NAMESPACE_FILE.read_text(encoding="utf-8").strip()
+    except (config.ConfigException, OSError) as error:
+        raise InvalidInput(f"this pod has no access to its cluster ({error})", field="target",
+                           fix="give it a service account") from None  # fmt: skip
+    namespace = _checked_namespace(namespace)
     return Cluster(f"{IN_CLUSTER}/{namespace}", namespace, _requests(client.ApiClient()))
 
 
 def _requests(client: Any) -> Request:
-    from urllib3 import Retry
-    from urllib3.exceptions import HTTPError
+    from urllib3 import Retry, disable_warnings
+    from urllib3.exceptions import HTTPError, InsecureRequestWarning
 
     refused: Any = import_module("kubernetes.client.exceptions").ApiException
     dynamic: Any = import_module("kubernetes.dynamic")
+    if not client.configuration.verify_ssl:
+        disable_warnings(InsecureRequestWarning)  # the kubeconfig asks for it; one line per request helps nobody
     client.configuration.retries = Retry(
         total=RETRIES, backoff_factor=0.2, status_forcelist=(429, 500, 502, 503, 504), allowed_methods=None,
         raise_on_status=False, respect_retry_after_header=True,
@@ -115,7 +137,8 @@ def _requests(client: Any) -> Request:
         except refused as error:
             raise _refusal(error.status, error.body) from None
         except (HTTPError, OSError) as error:
-            raise Unreachable(f"{client.configuration.host} does not answer ({type(error).__name__})") from None
+            why = getattr(error, "reason", None) or error  # of the last try
+            raise Unreachable(f"{client.configuration.host} does not answer ({why})") from None
         except ValueError:
             raise ProvisioningFailed(f"{client.configuration.host} does not answer as Kubernetes does") from None
 
@@ -129,7 +152,7 @@ def _refusal(status: int, body: Any) -> Exception:
         causes = (said.get("details") or {}).get("causes") or ()
     except (TypeError, ValueError, AttributeError):
         message, causes = f"status {status}", ()
-    if status == 401:
+    if status == 401 or "system:anonymous" in message:  # as where a kubeconfig's plugin for credentials failed
         return ProvisioningFailed("the cluster does not know who asks", fix="renew the kubeconfig's credentials")
     if status >= 500 or status == 429:
         return Unreachable(f"the cluster cannot answer now: {message}")

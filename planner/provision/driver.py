@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from planner.errors import ProvisioningFailed
-from planner.serving import ServingPlan
 
 Document = dict[str, Any]
 """One object of a target, as parsed JSON."""
@@ -34,7 +33,10 @@ class Preview:
 
 @dataclass(frozen=True)
 class UnitState:
-    """How many replicas of a unit are ready. ``reason``: why not all; ``short``: for lack of instances."""
+    """How many replicas of a unit are ready; of a training plan, a unit is a node and its ranks.
+
+    ``reason``: why not all; ``short``: for lack of instances, or of this node.
+    """
 
     key: str
     unit: str
@@ -48,6 +50,7 @@ class UnitState:
 class Driver:
     """One target. ``name`` is always a deployment's name; every function raises ``ProvisioningFailed``.
 
+    ``plans``: the kind of plan that it takes.
     ``desired(plan, name)``: the objects that make up the plan, in the order in which they are put.
     ``actual(name)``: the objects there that carry gpuplan's label for this name, without what the target itself keeps
     up to date (status, versions).
@@ -61,9 +64,10 @@ class Driver:
 
     target: str
     routes: Callable[[Document], bool]
-    desired: Callable[[ServingPlan, str], Objects]
+    desired: Callable[[Any, str], Objects]
     actual: Callable[[str], Objects]
     preview: Callable[[str, Document, bool], Preview]
     put: Callable[[str, Document, bool], None]
     remove: Callable[[str, str], None]
     ready: Callable[[str], tuple[UnitState, ...]]
+    plans: Literal["serving", "training"] = "serving"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -12,17 +13,24 @@ from planner.provision.store import Deployment, history
 from planner.registry import planner_for
 from planner.serving.plan import ServingPlan
 from planner.store import load_plan
+from planner.training.plan import TrainingPlan
 from planner.types import Plan
 from profiles.db import exclusive
+
+Applicable = ServingPlan | TrainingPlan
+"""Plans that say what is to run where."""
 
 
 @contextmanager
 def alone(engine: Engine, name: str) -> Iterator[None]:
     """Be the only one who applies anything under ``name``. ``Conflict``: another process does."""
-    with exclusive(engine, f"deployment-{name}") as mine:
-        if not mine:
-            raise Conflict(f"{name} is being changed by another gpuplan", fix="wait for it, then look again")
-        yield
+    for _ in range(4):  # `gpuplan status` takes the lock for some milliseconds, to see whether it is free
+        with exclusive(engine, f"deployment-{name}") as mine:
+            if mine:
+                yield
+                return
+        time.sleep(0.05)
+    raise Conflict(f"{name} is being changed by another gpuplan", fix="wait for it, then look again")
 
 
 def saved_plan(engine: Engine, plan_id: str) -> Plan:
@@ -32,36 +40,39 @@ def saved_plan(engine: Engine, plan_id: str) -> Plan:
     return plan
 
 
-def serving_plan(engine: Engine, plan_id: str) -> ServingPlan:
-    """A saved serving plan. ``UnknownName``: there is none; ``InvalidInput``: it is of another kind."""
-    return as_serving(saved_plan(engine, plan_id))
+def applicable_plan(engine: Engine, plan_id: str) -> Applicable:
+    """A saved plan that can be applied. ``UnknownName``: there is none; ``InvalidInput``: it is of another kind."""
+    return applicable(saved_plan(engine, plan_id))
 
 
-def as_serving(plan: object) -> ServingPlan:
-    """``plan``, if it is a serving plan with an answer: only those can be applied.
+def applicable(plan: object) -> Applicable:
+    """``plan``, if it is a serving or training plan with an answer: only those can be applied.
 
     Raises
     ------
     InvalidInput
         If it is of another kind, or has no answer.
     """
-    if not isinstance(plan, ServingPlan):
-        raise InvalidInput("only serving plans can be applied", field="plan", fix="use `gpuplan render` for this kind")
+    if not isinstance(plan, Applicable):
+        raise InvalidInput(
+            "only serving and training plans can be applied", field="plan", fix="use `gpuplan render` for this kind"
+        )
     if plan.outcome not in ("optimal", "feasible"):
         raise InvalidInput(f"is {plan.outcome}: there is nothing to apply", field="plan")
     return plan
 
 
 def target_of(engine: Engine, name: str) -> str:
-    """Where ``name`` was last applied to.
+    """Where ``name`` is; where it was, if everything was removed.
 
     Raises
     ------
     InvalidInput
-        If nothing was ever applied under it, or to several targets.
+        If nothing was ever applied under it, or it is at several targets.
     """
-    past = history(engine, name)
-    targets = sorted({deployment.target for deployment in past})
+    newest = {deployment.target: deployment for deployment in history(engine, name)}
+    there = [target for target, deployment in newest.items() if deployment.state != "removed"]
+    targets = sorted(there or newest)
     if not targets:
         raise InvalidInput(
             f"nothing was applied under {name!r}", field="name", fix="`gpuplan deployments` lists what was"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter
@@ -11,17 +10,18 @@ from planner.errors import InvalidInput
 from planner.provision import store
 from planner.provision.apply import MOST_FALLBACKS, How, apply_plan, checked_plan, roll_back, withdraw, would_change
 from planner.provision.driver import Driver
-from planner.provision.history import plan_to_go_back_to, serving_plan, target_of
+from planner.provision.history import applicable_plan, plan_to_go_back_to, target_of
 from planner.provision.names import checked_name, name_for
 from planner.provision.status import status
 from planner.provision.targets import driver_for
+from planner.settings import settings
 from planner.types import Frozen, SolveOptions
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
 TARGETS_VARIABLE = "GPUPLAN_DEPLOY_TARGETS"
-"""Targets that a server applies to, separated by commas; a request can name no other. By default ``local`` only."""
+"""``Settings.deploy_targets``, as a person sets it."""
 
 
 class DeploymentJob(Frozen):
@@ -39,8 +39,8 @@ class DeploymentJob(Frozen):
 
 
 def allowed_targets() -> tuple[str, ...]:
-    """The targets that this server may apply to, as its environment says."""
-    return tuple(name.strip() for name in os.environ.get(TARGETS_VARIABLE, "local").split(",") if name.strip())
+    """The targets that this server may apply to; a request can name no other."""
+    return tuple(name.strip() for name in settings().deploy_targets.split(",") if name.strip())
 
 
 def limit_s(request: dict[str, Any]) -> float:
@@ -54,9 +54,9 @@ def preview(request: dict[str, Any], engine: Engine) -> dict[str, Any]:
     """What the job would change: ``{name, target, plan_id, changes}``. Raises what ``run`` raises."""
     job = DeploymentJob.model_validate(request)
     driver, name, plan_id = _meant(job, engine)
-    plan = None if job.action == "withdraw" else serving_plan(engine, plan_id)
+    plan = None if job.action == "withdraw" else applicable_plan(engine, plan_id)
     if plan is not None and job.action == "apply":
-        plan = checked_plan(plan, engine)
+        plan = checked_plan(plan, driver, engine)
     found = would_change(engine, driver, plan, name, job.take_over)
     return {"name": name, "target": driver.target, "plan_id": plan_id, "changes": [_json(change) for change in found]}
 
@@ -76,7 +76,7 @@ def run(request: dict[str, Any], engine: Engine) -> tuple[str, dict[str, Any]]:
         removed = withdraw(engine, driver, name, job.actor)
         return removed.plan_id, {"deployment": _json(removed), "units": [], "notes": []}
     if job.action == "apply":
-        applied = apply_plan(engine, driver, serving_plan(engine, plan_id), name, how)
+        applied = apply_plan(engine, driver, applicable_plan(engine, plan_id), name, how)
     else:
         applied = roll_back(engine, driver, name, how)
     answer = {"deployment": _json(applied.deployment), "units": [_json(unit) for unit in applied.units]}
@@ -94,7 +94,7 @@ def _meant(job: DeploymentJob, engine: Engine) -> tuple[Driver, str, str]:
     if job.action == "apply":
         if job.plan_id is None or job.target is None:
             raise InvalidInput("is missing", field="plan_id" if job.plan_id is None else "target")
-        name = checked_name(job.name or name_for(serving_plan(engine, job.plan_id).spec.name))
+        name = checked_name(job.name or name_for(applicable_plan(engine, job.plan_id).spec.name))
         return _allowed(job.target), name, job.plan_id
     name = job.name or ""
     driver = _driver(engine, name, job.target)

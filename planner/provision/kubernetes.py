@@ -30,7 +30,7 @@ PATHS = {
 _KEPT_BY_SERVER = ("managedFields", "uid", "resourceVersion", "generation", "creationTimestamp", "selfLink")
 _REVISION = "deployment.kubernetes.io/revision"  # an annotation that a controller counts up
 
-_SHORT = re.compile(r"Insufficient |didn't match (Pod's )?node|exceeded quota")
+_SHORT = re.compile(r"Insufficient |didn't match (Pod's )?node|exceeded quota|no nodes available|were unschedulable")
 """What the scheduler says of a pod, or a controller of its replicas, where no instance can take it."""
 
 

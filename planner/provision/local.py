@@ -14,9 +14,10 @@ from typing import Any
 
 from planner.errors import ProvisioningFailed
 from planner.provision.driver import Document, Driver, Objects, Preview, Refused, UnitState
-from planner.provision.names import checked_name, dns_label
+from planner.provision.names import checked_name
 from planner.provision.replicas import Wanted, alone, capacity, stop, tend
 from planner.provision.shortage import rental_of
+from planner.render.serving_names import LABEL_LENGTH, dns_name
 from planner.serving.plan import Allocation, ServingPlan
 
 UNIT, ROUTER = "Unit", "Router"
@@ -42,7 +43,7 @@ def local_driver(root: Path) -> Driver:
 
 def desired(plan: ServingPlan, name: str) -> Objects:
     """One object per unit, and one with the routes."""
-    units = {f"{UNIT}/{dns_label(row.unit)}": _unit(plan, row, name) for row in plan.allocation if row.replicas}
+    units = {f"{UNIT}/{_unit_name(row)}": _unit(plan, row, name) for row in plan.allocation if row.replicas}
     routes: dict[str, dict[str, dict[str, float]]] = {}
     for route in plan.routing:
         sizes = "{}-{} in, {}-{} out".format(*route.input_tokens, *route.output_tokens)
@@ -59,7 +60,11 @@ def _unit(plan: ServingPlan, row: Allocation, name: str) -> Document:
                                                 "replicas"})  # fmt: skip
     spec["model"] = row.layout.model if row.layout else row.service
     spec["gpus_per_instance"] = rental.gpus_per_instance if rental else row.gpus_per_replica
-    return {"kind": UNIT, "name": dns_label(row.unit), "labels": _labels(name), "spec": spec}
+    return {"kind": UNIT, "name": _unit_name(row), "labels": _labels(name), "spec": spec}
+
+
+def _unit_name(row: Allocation) -> str:
+    return dns_name(row.unit, of=(row.unit,), most=LABEL_LENGTH)
 
 
 def _labels(name: str) -> dict[str, str]:
@@ -88,7 +93,7 @@ def _parsed(path: Path) -> dict[str, Any] | None:
     """What is in an object's file; None where that is no object that gpuplan wrote, which is then left alone."""
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     if not isinstance(document, dict) or path.name != f"{document.get('kind')}.{document.get('name')}.json":
         return None

@@ -68,7 +68,7 @@ def capacity(root: Path) -> dict[str, int]:
         found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         found = None
     if not isinstance(found, dict) or not all(type(n) is int and n >= 0 for n in found.values()):
         raise InvalidInput(
@@ -137,7 +137,7 @@ def _answers(record: Path) -> bool:
 def _read(record: Path) -> dict[str, Any]:
     try:
         return dict(json.loads(record.read_text()))
-    except (OSError, ValueError):
+    except (OSError, ValueError, TypeError, RecursionError):
         return {}
 
 
@@ -145,8 +145,8 @@ def _start(unit: Wanted) -> Path:
     unit.folder.mkdir(parents=True, exist_ok=True)
     replica = secrets.token_hex(8)
     record = unit.folder / f"{time.time_ns():020d}-{replica}.json"
-    record.write_text(json.dumps({"replica": replica}))
-    program = [sys.executable, "-I", "-S", stand_in.__file__, str(record), unit.model]
+    record.write_text(json.dumps({"replica": replica, "model": unit.model}))
+    program = [sys.executable, "-I", "-S", stand_in.__file__, str(record)]
     quiet = subprocess.DEVNULL
     _children.append(subprocess.Popen(program, stdin=quiet, stdout=quiet, stderr=quiet, start_new_session=True))  # noqa: S603
     return record

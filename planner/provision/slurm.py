@@ -25,7 +25,6 @@ from planner.render.targets import render_plan
 from planner.render.training_ranks import MADE_UP
 from planner.training.plan import TrainingPlan
 from planner.training.spec import Framework
-from planner.types import Plan
 
 KIND = "SlurmJob"
 
@@ -52,13 +51,11 @@ def slurm_driver(where: str) -> Driver:
         put=partial(_put, root),
         remove=partial(_remove, root),
         ready=partial(_ready, root),
+        plans="training",
     )
 
 
-def _desired(root: Path, plan: Plan, name: str) -> Objects:
-    if not isinstance(plan, TrainingPlan):
-        raise InvalidInput(f"is a {plan.kind} plan, and Slurm takes training plans", field="plan",
-                           fix="apply it to another target, such as kubernetes")  # fmt: skip
+def _desired(root: Path, plan: TrainingPlan, name: str) -> Objects:
     files = render_plan(plan, "slurm") | _flags(plan)
     if MADE_UP in files[SCRIPT]:
         raise InvalidInput("names no nodes, and Slurm is asked for nodes by name", field="cluster.groups.hosts",
@@ -158,9 +155,9 @@ def _preview(root: Path, name: str, document: Document, take_over: bool) -> Prev
         return Preview(document, f"{root / TRAINER} is missing: it starts the trainer of one rank, which finds RANK, "
                                  "WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT set")  # fmt: skip
     refusal = slurm.would_refuse(document["spec"]["files"][SCRIPT])
-    hosts = document["spec"]["ranks_on"]
-    if refusal and any(node.out for node in slurm.nodes(list(hosts)).values()):
-        return Preview(document)  # Slurm takes the job, and lets it wait for these nodes
+    hosts = list(document["spec"]["ranks_on"])
+    if "not available" in refusal and any(node is None or node.out for node in map(slurm.nodes(hosts).get, hosts)):
+        return Preview(document)  # Slurm says so of nodes that are down too, and lets a job wait for them
     return Preview(document, refusal)
 
 
@@ -214,13 +211,14 @@ def _ready(root: Path, name: str) -> tuple[UnitState, ...]:
     if not records:
         return ()
     folder, ranks_on = records[-1], _recorded(records[-1])["spec"]["ranks_on"]
+    shown = slurm.nodes(list(ranks_on))  # before the job: nodes that it gets meanwhile are not others'
     job = _job_of(folder, _jobs(root, name))
     key, ended = f"{KIND}/{name}", _how_it_ended(folder, job)
     if ended:
         return tuple(UnitState(key, host, ranks, 0, f"{ended}: see {folder}") for host, ranks in ranks_on.items())
     if job is None or job.state == "RUNNING" or _finished(folder):
         return tuple(UnitState(key, host, ranks, ranks) for host, ranks in ranks_on.items())
-    shown, requeued = slurm.nodes(list(ranks_on)), slurm.restarts(job)
+    requeued = slurm.restarts(job)
     return tuple(UnitState(key, host, ranks, 0, *_why_not(job, requeued, shown.get(host)))
                  for host, ranks in ranks_on.items())  # fmt: skip
 
@@ -229,6 +227,8 @@ def _why_not(job: Job, requeued: int, node: Node | None) -> tuple[str, bool]:
     """Why the ranks of a node do not run while their job waits; whether for lack of this node."""
     if job.state in ("CONFIGURING", "COMPLETING"):
         return f"job {job.id} {'waits for its nodes to boot' if job.state == 'CONFIGURING' else 'is ending'}", False
+    if node is None and job.reason.startswith("ReqNodeNotAvail"):
+        return "the node is off, and Slurm gave it up", True
     if node is None and requeued:
         return f"the node is off: it did not come up for job {job.id}, which was put back ({requeued}×)", True
     if node is not None and node.out:

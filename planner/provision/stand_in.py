@@ -1,7 +1,8 @@
 """A replica of the local target: a process that answers as an inference server does, without a model or a GPU.
 
-Run as ``python stand_in.py RECORD MODEL``: it listens on a free loopback port, writes port and process id into the JSON
-file RECORD, and lives as long as that file says so. Only the standard library, so that it starts at once.
+Run as ``python stand_in.py RECORD``: it listens on a free loopback port, writes port and process id into the JSON file
+RECORD, which names its replica and model, and lives as long as that file says so. Only the standard library, so that it
+starts at once.
 """
 
 from __future__ import annotations
@@ -18,12 +19,13 @@ LOOK_EVERY_S = 0.2
 """How soon a replica ends after its record went."""
 
 
-def main(record: Path, model: str) -> None:
+def main(record: Path) -> None:
     """Serve until ``record`` is gone or names another replica."""
-    replica = json.loads(record.read_text())["replica"]
+    said = json.loads(record.read_text())
+    replica = said["replica"]
     answers = {
         "/health": {"status": "ok", "replica": replica},
-        "/v1/models": {"object": "list", "data": [{"id": model, "object": "model", "owned_by": "gpuplan"}]},
+        "/v1/models": {"object": "list", "data": [{"id": said["model"], "object": "model", "owned_by": "gpuplan"}]},
     }
 
     class Handler(BaseHTTPRequestHandler):
@@ -42,7 +44,7 @@ def main(record: Path, model: str) -> None:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     beside = record.with_suffix(".part")
-    beside.write_text(json.dumps({"replica": replica, "pid": os.getpid(), "port": server.server_address[1]}))
+    beside.write_text(json.dumps(said | {"pid": os.getpid(), "port": server.server_address[1]}))
     if _is_of(record, replica):  # taken away while this process started: it must not come back
         beside.replace(record)
     while _is_of(record, replica):
@@ -58,4 +60,4 @@ def _is_of(record: Path, replica: str) -> bool:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2])
+    main(Path(sys.argv[1]))

@@ -11,7 +11,7 @@ from planner.provision import store
 from planner.provision.apply import would_change
 from planner.provision.changes import Change
 from planner.provision.driver import Driver, UnitState
-from planner.provision.history import serving_plan
+from planner.provision.history import applicable_plan
 from planner.provision.store import Deployment
 from profiles.db import exclusive
 
@@ -47,7 +47,7 @@ def status(engine: Engine, driver: Driver, name: str) -> Status:
         raise InvalidInput(f"nothing was applied under {name!r} at {driver.target}", field="name",
                            fix="`gpuplan deployments` lists what was")  # fmt: skip
     last = past[-1]
-    plan = None if last.purpose == "remove" else serving_plan(engine, last.plan_id)
+    plan = None if last.purpose == "remove" else applicable_plan(engine, last.plan_id)
     with exclusive(engine, f"deployment-{name}") as nobody_else:
         pass  # only to know: who applies something now must not find it taken
     return Status(last, not nobody_else, would_change(engine, driver, plan, name), driver.ready(name))

@@ -30,6 +30,7 @@ TARGETS: dict[str, Callable[[str], Driver]] = {
     "local": _local,
     "kubernetes": lazily("planner.provision.kubernetes", "kubernetes_driver"),
     "skypilot": lazily("planner.provision.skypilot", "skypilot_driver"),
+    "slurm": lazily("planner.provision.slurm", "slurm_driver"),
 }
 
 

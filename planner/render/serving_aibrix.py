@@ -1,13 +1,15 @@
 """Serving plans for AIBrix: the Kubernetes objects, an autoscaler for each Deployment, and GPU profiles. Pure.
 
-AIBrix's GPU optimizer decides how many replicas of each GPU type run as load changes, from the profiles; the
-autoscalers follow it, up to what the plan rents. Formats: ``shared/targets.md``, "Serving".
+The autoscalers follow the plan that ``gpuplan replan`` last made for the saved service of the spec's name, hour by hour
+(``api/ops/replicas.py``), up to what this plan rents. The profiles are for AIBrix's GPU optimizer and gateway, where
+they are used. Formats: ``shared/targets.md``, "Serving".
 """
 
 from __future__ import annotations
 
 import json
 from typing import Any
+from urllib.parse import quote
 
 from planner.render.serving_kubernetes import Object, routing_objects, unit_objects
 from planner.render.serving_names import label_value
@@ -16,11 +18,8 @@ from planner.render.yaml_text import yaml_text
 from planner.serving.plan import Route, ServingPlan
 from planner.serving.spec import Slo
 
-NAMESPACE = "default"
-"""The optimizer names its metrics by namespace: deploy there, or change the paths."""
-
-OPTIMIZER = "aibrix-gpu-optimizer.aibrix-system.svc.cluster.local:8080"
-"""AIBrix's own, where it installs it."""
+ENDPOINT = "HOST:PORT"
+"""Stands for where ``gpuplan serve --metrics-port`` answers without a key, which a plan does not know."""
 
 MODEL_LABEL = "model.aibrix.ai/name"
 """By which AIBrix knows which Deployments serve one model."""
@@ -29,10 +28,15 @@ MODEL_LABEL = "model.aibrix.ai/name"
 def aibrix(plan: ServingPlan) -> dict[str, str]:
     """``UNIT.yaml`` with everything to apply, ``UNIT.profile.json`` for the optimizer, and ``routing.yaml``."""
     made = units(plan)
+    followed = (
+        f"Put the address of `gpuplan serve --metrics-host HOST --metrics-port PORT` in place of {ENDPOINT}: there the",
+        f"PodAutoscaler asks how many replicas the saved service {json.dumps(plan.spec.name)} wants at this hour.",
+        "Where plans of other hours run more of this unit, raise its maxReplicas.",
+    )
     files = {"routing.yaml": yaml_text(*routing_objects(plan, made))}
     for unit in made:
         found = [_labelled(one, unit) for one in unit_objects(plan, unit)]
-        files[f"{unit.id}.yaml"] = yaml_text(*found, _autoscaler(found[-1]), about=remarks([unit]))
+        files[f"{unit.id}.yaml"] = yaml_text(*found, _autoscaler(plan, found[-1]), about=[*remarks([unit]), *followed])
         files[f"{unit.id}.profile.json"] = json.dumps(_profile(plan, unit), indent=1) + "\n"
     return files
 
@@ -53,7 +57,7 @@ def _with_label(metadata: Object, label: dict[str, str]) -> Object:
     return {**metadata, "labels": metadata["labels"] | label}
 
 
-def _autoscaler(deployment: Object) -> Object:
+def _autoscaler(plan: ServingPlan, deployment: Object) -> Object:
     name, replicas = deployment["metadata"]["name"], deployment["spec"]["replicas"]
     return {
         "apiVersion": "autoscaling.aibrix.ai/v1alpha1",
@@ -68,8 +72,8 @@ def _autoscaler(deployment: Object) -> Object:
                 {
                     "metricSourceType": "domain",
                     "protocolType": "http",
-                    "endpoint": OPTIMIZER,
-                    "path": f"/metrics/{NAMESPACE}/{name}",
+                    "endpoint": ENDPOINT,
+                    "path": f"/metrics/replicas/{quote(plan.spec.name, safe='')}/{name}",
                     "targetMetric": "vllm:deployment_replicas",
                     "targetValue": "1",
                 }

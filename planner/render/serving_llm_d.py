@@ -26,7 +26,7 @@ def llm_d(plan: ServingPlan) -> dict[str, str]:
         runs_in_a_vllm_chart(unit)
     releases = [(unit, None) for unit in made.values() if unit.row.role == "unified"] + _pairs(plan, made)
     return {
-        f"{decode.id}.values.yaml": yaml_text(_values(decode, prefill), about=remarks([decode]))
+        f"{decode.id}.values.yaml": yaml_text(_values(decode, prefill), about=remarks(filter(None, (decode, prefill))))
         for decode, prefill in releases
     }
 

@@ -10,19 +10,21 @@ NAME_LENGTH = 41
 """The most that dstack takes; Kubernetes takes 63, which leaves room for what it adds for pods."""
 
 LABEL_LENGTH = 63
-"""Of values of labels in Kubernetes."""
+"""Of DNS labels, and of values of labels in Kubernetes."""
 
 _LABEL_VALUE = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 
 
-def dns_name(*parts: str, of: tuple[str, ...]) -> str:
+def dns_name(*parts: str, of: tuple[str, ...], most: int = NAME_LENGTH) -> str:
     """``parts`` as a DNS label that starts with a letter, ended by a hash of ``of``, which says what it names.
+
+    It has at most ``most`` characters.
 
     Equal for equal ``of`` and ``parts`` whatever else a plan holds; different for different ``of``, however alike the
     parts become once cut and cleaned.
     """
     suffix = _hash(*of)
-    stem = _dashed("-".join(parts).lower(), r"[^a-z0-9]+")[: NAME_LENGTH - len(suffix) - 1].strip("-")
+    stem = _dashed("-".join(parts).lower(), r"[^a-z0-9]+")[: most - len(suffix) - 1].strip("-")
     return f"{stem if stem[:1].isalpha() else 'gpuplan'}-{suffix}"
 
 

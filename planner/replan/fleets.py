@@ -6,11 +6,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import product
 
+from planner.errors import InvalidInput
+from planner.identity import now
 from planner.replan.schedule.types import Instances, Place, Terms
-from planner.replan.service import Fleet
+from planner.replan.service import Fleet, Running, RunningPlan
 from planner.serving.offers import Offer
 from planner.serving.plan import Rental, ServingPlan
 from planner.serving.spec import Availability, OwnPrice, Service, ServingSpec, Workload
+from planner.types import Plan
 
 GIVEN = "given"
 """Provider of units whose rates and prices the spec itself gives."""
@@ -22,6 +25,19 @@ def fleet_of(plan: ServingPlan) -> Fleet:
     for rental in plan.rentals:
         counts[place_of(rental)] += rental.instances
     return as_fleet(counts)
+
+
+def runnable(plan: Plan, field: str) -> ServingPlan:
+    """``plan``; ``InvalidInput`` at ``field`` where it is none that can run."""
+    if not isinstance(plan, ServingPlan) or plan.usd_per_hour is None:
+        raise InvalidInput("is no serving plan that can run", field=field,
+                           fix="give one that `gpuplan plan serving` or POST /v1/plans made")  # fmt: skip
+    return plan
+
+
+def all_day(plan: ServingPlan, plan_id: str) -> Running:
+    """A saved plan as what runs from now on, in every hour."""
+    return Running(since=now().date(), plans=(RunningPlan(fleet=fleet_of(plan), plan_id=plan_id),))
 
 
 def as_fleet(counts: Mapping[Place, int]) -> Fleet:

@@ -12,6 +12,7 @@ import numpy as np
 
 from planner.errors import InvalidInput
 from planner.replan.service import Demand
+from planner.telemetry.columns import as_floats, dates_as_seconds, shown
 from planner.telemetry.hourly import hourly_rates
 
 HOUR_S = 3600
@@ -162,7 +163,9 @@ def _tables(path: Path) -> Iterator[Any]:
     name = path.name.lower()
     try:
         if name.endswith((".parquet", ".pq")):
-            yield pd.read_parquet(path)
+            from pyarrow import parquet
+
+            yield parquet.read_table(path).to_pandas(ignore_metadata=True)  # what pandas calls an index is a column
         elif name.endswith((".jsonl", ".jsonl.gz", ".ndjson")):
             yield from pd.read_json(path, lines=True, chunksize=ROWS_AT_ONCE, dtype=False)
         elif name.endswith((".csv", ".csv.gz")):
@@ -187,31 +190,27 @@ def _seconds(values: Any, path: Path, first_row: int) -> np.ndarray:
     import pandas as pd
 
     if pd.api.types.is_numeric_dtype(values):
-        seconds = values.to_numpy(dtype=float, copy=True)
+        seconds = as_floats(values)
         largest = float(np.abs(seconds[np.isfinite(seconds)]).max(initial=0.0))
         seconds /= next((scale for scale in (1.0, 1e3, 1e6, 1e9) if largest / scale <= LATEST_S), 1.0)
-        bad = ~((seconds >= EARLIEST_S) & (seconds <= LATEST_S))
     else:
-        dates = pd.to_datetime(values, errors="coerce", utc=True, format="ISO8601")
-        bad = dates.isna().to_numpy()
-        seconds = (dates - pd.Timestamp(0, tz="UTC")).dt.total_seconds().to_numpy()
+        seconds = dates_as_seconds(values)
+    bad = ~((seconds >= EARLIEST_S) & (seconds <= LATEST_S))
     _refuse(bad, values, "a time", FIX_TIME, path, first_row)
-    return np.asarray(seconds, dtype=float)
+    return seconds
 
 
 def _numbers(values: Any, path: Path, first_row: int, column: Any) -> np.ndarray:
     """Rates or counts; an empty cell is an hour that nobody knows."""
-    import pandas as pd
-
-    numbers = pd.to_numeric(values, errors="coerce").to_numpy(dtype=float)
+    numbers = as_floats(values)
     empty = values.isna().to_numpy()
     bad = ~empty & ~((numbers >= 0) & (numbers <= MOST_REQUESTS_PER_S * HOUR_S))
     _refuse(bad, values, f"a {column} of 0 or more", "correct the row, or leave the cell empty", path, first_row)
-    return np.asarray(numbers, dtype=float)
+    return numbers
 
 
 def _refuse(bad: np.ndarray, values: Any, wanted: str, fix: str, path: Path, first_row: int) -> None:
     if bad.any():
         at = int(bad.argmax())
-        raise InvalidInput(f"{str(values.iloc[at])[:60]!r} is not {wanted}", field=f"{path}: row {first_row + at}",
+        raise InvalidInput(f"{shown(values.iloc[at])!r} is not {wanted}", field=f"{path}: row {first_row + at}",
                            fix=fix)  # fmt: skip

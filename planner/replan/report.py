@@ -143,7 +143,7 @@ def as_markdown(report: Report) -> str:
     ]
     if report.problem is not None and report.problem.fix:
         lines += [f"Fix: {_cell(report.problem.fix)}", ""]
-    lines += _table(("", "USD over the horizon"), _money(report))
+    lines += _table(("", "USD over the horizon"), money(report))
     lines += _demand(report)
     if report.changes:
         rows = [
@@ -174,7 +174,8 @@ def _sentence(text: str) -> str:
     return f"{text[:1].upper()}{text[1:]}{'' if text.endswith('.') else '.'}"
 
 
-def _money(report: Report) -> list[tuple[str, str]]:
+def money(report: Report) -> list[tuple[str, str]]:
+    """What is known of the cost over the horizon: (of what, USD), formatted."""
     rows = (
         ("keeping what runs", report.usd_keep),
         ("planned afresh", report.usd_plan),

@@ -11,7 +11,8 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from planner.errors import Conflict, GpuplanError, InvalidInput
+from planner.audit import cli_actor
+from planner.errors import Conflict, GpuplanError, InvalidInput, StoreError
 from planner.progress import progress
 from planner.replan import store
 from planner.replan.decide import decide
@@ -22,7 +23,7 @@ from planner.replan.kept import kept
 from planner.replan.refresh import old_prices, refresh
 from planner.replan.report import Hour, Problem, Report, changes
 from planner.replan.request import ReplanOptions
-from planner.replan.service import Fleet, Running
+from planner.replan.service import Fleet, Running, Terms
 from profiles.db import exclusive
 
 if TYPE_CHECKING:
@@ -34,11 +35,16 @@ NO_SOLUTION = Problem(title="no solution", status=500, detail="no plan was found
 
 
 def replan(
-    engine: Engine, date: dt.date, options: ReplanOptions | None = None, services: Sequence[str] | None = None
+    engine: Engine,
+    date: dt.date,
+    options: ReplanOptions | None = None,
+    services: Sequence[str] | None = None,
+    actor: str | None = None,
 ) -> tuple[Report, ...]:
     """Decide ``date`` for the services of these names (None: all), one report each, by name.
 
     What was decided before is reported as it was. What fails is a report that says why, and does not stop the others.
+    The audit log names ``actor`` for what is decided (None: who runs this process).
 
     Raises
     ------
@@ -53,34 +59,47 @@ def replan(
     with exclusive(engine, LOCK) as mine:
         if not mine:
             raise Conflict("another replan is at work on this store", fix="wait for it; then run this again")
-        names = [stored.name for stored in store.load_all(engine)] if services is None else sorted(set(services))
-        for name in names:
-            store.load(engine, name)  # all must be there before the first is planned
+        names = store.names(engine)
+        for name in services or ():  # all must be there before the first is planned
+            if name not in names:
+                raise store.unknown(name, names)
+        wanted = names if services is None else sorted(set(services))
         reports = []
-        for i, name in enumerate(names):
-            progress(name, i / len(names))
-            reports.append(_night(engine, name, date, options))
+        for i, name in enumerate(wanted):
+            progress(name, i / len(wanted))
+            reports.append(_night(engine, name, date, options, actor or cli_actor()))
         return tuple(reports)
 
 
-def _night(engine: Engine, name: str, date: dt.date, options: ReplanOptions) -> Report:
-    stored = store.load(engine, name)
-    done = store.decision(engine, name, date)
-    if done is not None and not options.again:
-        return done
+def _night(engine: Engine, name: str, date: dt.date, options: ReplanOptions, actor: str) -> Report:
+    stored = None
     try:
+        stored = store.load(engine, name)
+        done = _done(engine, name, date, options)
+        if done is not None and not options.again:
+            return done
         report = _decided(engine, stored, done, date, options)
         if report.is_final and not options.dry_run:
-            store.record(engine, report)
+            store.record(engine, report, actor)
     except GpuplanError as error:
-        return _failed(stored, date, error.detail, Problem(
+        return _failed(name, stored, date, error.detail, Problem(
             title=error.title, status=error.http_status, detail=error.detail, field=error.field, fix=error.fix,
             exit_code=error.exit_code))  # fmt: skip
     except Exception:  # a defect in one service must not cost the others their night
         logging.getLogger(__name__).exception("replan of %s failed", name)
-        return _failed(stored, date, "planning broke off", Problem(
+        return _failed(name, stored, date, "planning broke off", Problem(
             title="gpuplan failed", status=500, detail="a defect in gpuplan; the log has it", exit_code=1))  # fmt: skip
     return report
+
+
+def _done(engine: Engine, name: str, date: dt.date, options: ReplanOptions) -> Report | None:
+    """What is decided already; None also for what cannot be read any more, where it is to be decided anew."""
+    try:
+        return store.decision(engine, name, date)
+    except StoreError:
+        if options.again:
+            return None
+        raise
 
 
 def _decided(
@@ -149,10 +168,14 @@ def _hours(night: Night, fleets: Sequence[Fleet]) -> tuple[Hour, ...]:
     )  # fmt: skip
 
 
-def _failed(stored: store.Stored, date: dt.date, reason: str, problem: Problem) -> Report:
-    terms = stored.service.terms
+def _failed(name: str, stored: store.Stored | None, date: dt.date, reason: str, problem: Problem) -> Report:
+    """``stored`` is None where the service itself cannot be read; the report then has the usual terms."""
+    terms = Terms() if stored is None else stored.service.terms
+    running = None if stored is None else stored.running
     return Report(
-        service=stored.name, date=date, decision="failed", reason=reason, service_version=stored.version,
+        service=name, date=date, decision="failed", reason=reason,
+        service_version=store.NEW if stored is None else stored.version,
         mode=terms.mode, quantile=terms.quantile, horizon_days=terms.horizon_days,
-        time_zone=stored.service.time_zone, before=stored.running, after=stored.running, problem=problem,
+        time_zone="UTC" if stored is None else stored.service.time_zone,
+        before=running, after=running, problem=problem,
     )  # fmt: skip

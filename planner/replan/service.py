@@ -35,10 +35,14 @@ def _known_time_zone(name: str) -> str:
     return name
 
 
+EARLIEST, LATEST = dt.datetime(1973, 1, 1, tzinfo=dt.UTC), dt.datetime(3000, 1, 1, tzinfo=dt.UTC)
+"""Of what was observed: clocks and calendars are sure to have room around it."""
+
+
 class Observed(Frozen):
     """Request rates by hour from ``start`` on; null where nobody knows."""
 
-    start: AwareDatetime
+    start: Annotated[AwareDatetime, Field(ge=EARLIEST, lt=LATEST)]
     requests_per_s: tuple[Rate | None, ...] = Field(min_length=1, max_length=20_000)
 
 
@@ -62,10 +66,10 @@ class Demand(Frozen):
 
 
 class Refresh(Frozen):
-    """A file of facts that is imported before each planning, such as a price catalogue that something else renews."""
+    """Facts that are imported before each planning, such as a price catalogue that something else renews."""
 
     format: Name = Field(description="as `gpuplan profiles formats` lists them")
-    file: Path
+    file: Path | None = Field(default=None, description="None: asks the installed package (gpuhunt)")
     options: dict[str, str] = Field(default={}, max_length=20, description="as those of `gpuplan profiles import`")
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from planner.documents import read_document, validated
 from planner.errors import InvalidInput
+from planner.replan.refresh import check
 from planner.replan.service import SavedService
 
 
@@ -29,15 +30,18 @@ def read_service(path: Path) -> SavedService:
         source.model_copy(update={"files": tuple(_there(folder / file, path) for file in source.files)})
         for source in service.demand
     )
+    check(service.refresh)
     renewed = tuple(
-        source.model_copy(update={"file": _there(folder / source.file, path)}) for source in service.refresh
+        source if source.file is None else source.model_copy(update={"file": _there(folder / source.file, path)})
+        for source in service.refresh
     )
     return service.model_copy(update={"demand": demand, "refresh": renewed})
 
 
 def paths_of(service: SavedService) -> tuple[Path, ...]:
     """Every file that planning the service reads."""
-    return (*(file for source in service.demand for file in source.files), *(r.file for r in service.refresh))
+    renewed = (source.file for source in service.refresh if source.file is not None)
+    return (*(file for source in service.demand for file in source.files), *renewed)
 
 
 def _there(file: Path, source: Path) -> Path:

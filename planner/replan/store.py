@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ from pydantic import ValidationError
 from sqlalchemy import ColumnElement, Engine, Row, delete, func, insert, select, update
 from sqlalchemy.orm import Session
 
+from planner import audit
 from planner.errors import Conflict, StoreError, UnknownName
 from planner.identity import now
 from planner.replan.report import Report
@@ -84,10 +86,26 @@ def load(engine: Engine, name: str) -> Stored:
         return _load(session, name)
 
 
-def load_all(engine: Engine) -> tuple[Stored, ...]:
-    """Every service, by name."""
+def find(engine: Engine, name: str) -> Stored | None:
+    """The service of that name, where there is one."""
     with reading(engine) as session:
-        return tuple(_stored(row) for row in session.execute(select(*_COLUMNS).order_by(ServiceRow.name)))
+        row = session.execute(select(*_COLUMNS).where(_named(name))).one_or_none()
+    return None if row is None else _stored(row)
+
+
+def names(engine: Engine) -> tuple[str, ...]:
+    """Of every service, in order: also of those that cannot be read any more."""
+    with reading(engine) as session:
+        return tuple(session.scalars(select(ServiceRow.name).order_by(ServiceRow.name)))
+
+
+def load_all(engine: Engine, limit: int | None = None, after: str | None = None) -> tuple[Stored, ...]:
+    """Services by name, ``limit`` of them (None: all), those after the name ``after``."""
+    query = select(*_COLUMNS).order_by(ServiceRow.name).limit(limit)
+    if after is not None:
+        query = query.where(ServiceRow.name > after)
+    with reading(engine) as session:
+        return tuple(_stored(row) for row in session.execute(query))
 
 
 def decision(engine: Engine, name: str, date: dt.date) -> Report | None:
@@ -115,8 +133,9 @@ def last_date(engine: Engine, name: str) -> dt.date | None:
         return session.scalar(select(func.max(DecisionRow.date)).where(DecisionRow.service == name))
 
 
-def record(engine: Engine, report: Report) -> None:
-    """Keep a night's decision, in place of an earlier one of the same night, and what runs by it: both or neither.
+def record(engine: Engine, report: Report, actor: str) -> None:
+    """Keep a night's decision, in place of an earlier one of the same night, what runs by it, and for the audit log
+    who decided: all or nothing.
 
     Raises ``Conflict`` where the service is not as it was when it was planned, ``UnknownName`` where it is gone.
     """
@@ -138,6 +157,14 @@ def record(engine: Engine, report: Report) -> None:
         session.execute(insert(DecisionRow), row)
         if report.after != stored.running:
             _set_running(session, stored, report.after)
+        detail = {"date": str(report.date), "decision": report.decision}
+        audit.add(session, actor, "service.replan", report.service, detail=detail)
+
+
+def unknown(name: str, names: Sequence[str]) -> UnknownName:
+    """The error that there is no service of that name, but these."""
+    fix = "`gpuplan services list` shows those that are saved"
+    return UnknownName("service", name, names, field="name", fix=fix)
 
 
 def _set_running(session: Session, stored: Stored, running: Running | None) -> None:
@@ -161,8 +188,7 @@ def _require_version(name: str, found: int, wanted: int | None) -> None:
 def _load(session: Session, name: str) -> Stored:
     row = session.execute(select(*_COLUMNS).where(_named(name))).one_or_none()
     if row is None:
-        raise UnknownName("service", name, session.scalars(select(ServiceRow.name)).all(), field="name",
-                          fix="`gpuplan services list` shows those that are saved")  # fmt: skip
+        raise unknown(name, session.scalars(select(ServiceRow.name)).all())
     return _stored(row)
 
 

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from planner.errors import InvalidInput
 from planner.serving.spec import Bucket, Workload
-from planner.serving.trace import RateOf, read_trace
+from planner.serving.trace import MOST_REQUESTS_PER_S, RateOf, read_trace
 from planner.telemetry.files import MOST_TEXT_BYTES, opened
 from planner.telemetry.hourly import Hourly, busiest_of_counter, hourly_of_counter, hourly_rates
 from planner.telemetry.joint import LEAST_SHARE, joint_shares
@@ -33,7 +33,7 @@ class Reading(Frozen):
 
     rate: RateOf = "busiest"
     window_s: Annotated[float, Field(ge=1, le=86_400, allow_inf_nan=False)] = 300.0
-    requests_per_s: Annotated[float, Field(gt=0, le=1e7, allow_inf_nan=False)] | None = None
+    requests_per_s: Annotated[float, Field(gt=0, le=MOST_REQUESTS_PER_S, allow_inf_nan=False)] | None = None
     model: str | None = None
     correlation: Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)] | None = None
     interval_s: Annotated[float, Field(gt=0, le=366 * 86_400, allow_inf_nan=False)] | None = None
@@ -120,6 +120,8 @@ def _of_metrics(sources: Sequence[str], reading: Reading) -> Observed:
             "is one scrape, which says nothing of a rate", field=source,
             fix="give a second one and --interval between them in seconds, a range query, or --rate",
         )  # fmt: skip
+    if rate is not None and rate > MOST_REQUESTS_PER_S:
+        raise InvalidInput(f"counts {rate:.3g} requests/s, which nothing answers", field=source, fix="check its times")
     hourly = Hourly(None, np.zeros(0)) if rate is None else hourly_of_counter(metrics.time_s, metrics.ended)
     return _observed(_workload(metrics, rate or 1.0, basis, reading, source), reading, hourly)
 

@@ -19,6 +19,9 @@ OUTPUT_EDGES = (0, 16, 32, 64, 128, 256, 384, 512, 768, 1024, 1536, 2048, 4096, 
 
 RateOf = Literal["mean", "busiest"]
 
+MOST_REQUESTS_PER_S = 1e7
+"""That a workload may have."""
+
 
 def _cells() -> np.ndarray:
     return np.zeros((len(INPUT_EDGES) - 1, len(OUTPUT_EDGES) - 1))
@@ -66,9 +69,9 @@ def read_trace(path: Path, *, rate: RateOf = "busiest", window_s: float = 300.0)
     for rows in read_rows(path):
         totals.add(*rows)
         num_requests += len(rows.time_s)
-    if totals.first_s == totals.last_s:
+    if num_requests >= MOST_REQUESTS_PER_S * (totals.last_s - totals.first_s):
         raise InvalidInput(
-            "all requests have the same time, which says nothing of a rate", field=str(path),
+            "all requests have nearly the same time, which says nothing of a rate", field=str(path),
             fix="give times to the second, and at least two requests",
         )  # fmt: skip
     return _workload(totals, path, rate, num_requests)

@@ -6,6 +6,8 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from planner.errors import InvalidInput
 
 COLUMNS = {
@@ -22,6 +24,9 @@ Splitwise's traces, BurstGPT, Mooncake, LiteLLM's spend logs, vLLM's names."""
 
 UNITS_S = {"_s": 1.0, "_ms": 1e-3, "_us": 1e-6, "_ns": 1e-9}
 """Units that the name of a time column may end with."""
+
+TICKS_PER_S = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
+"""Of pandas' dates, by their unit."""
 
 MOONCAKE = "hash_ids"
 """A column of Mooncake's traces, whose times count milliseconds from 0: too small to be told from seconds."""
@@ -50,6 +55,40 @@ class Found(NamedTuple):
 
     positions: Mapping[str, int]
     unit_s: float | None
+
+
+def as_floats(values: Any) -> np.ndarray:
+    """A Series as numbers; nan for what is none, or none that a float holds."""
+    import pandas as pd
+
+    try:
+        return np.array(pd.to_numeric(values, errors="coerce"), dtype=float)
+    except OverflowError:  # whole numbers of more than 300 digits
+        return np.array([_float(value) for value in values])
+
+
+def _float(value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        return np.nan
+
+
+def dates_as_seconds(values: Any) -> np.ndarray:
+    """A Series of dates as seconds since 1970, in UTC where they do not say; nan for what is no date."""
+    import pandas as pd
+
+    dates = pd.to_datetime(values, errors="coerce", utc=True, format="ISO8601")
+    seconds = dates.astype("int64").to_numpy() / TICKS_PER_S[dates.dt.unit]
+    return np.where(dates.isna(), np.nan, seconds)
+
+
+def shown(value: Any) -> str:
+    """A value as messages quote it."""
+    try:
+        return str(value)[:60]
+    except NotImplementedError:  # of pandas: dates outside of Python's years
+        return "a date of no year that we count"
 
 
 def find_columns(names: Sequence[str], where: str) -> Found:

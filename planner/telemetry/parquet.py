@@ -23,10 +23,10 @@ def requests_of(path: Path, rows_at_once: int) -> Iterator[Requests]:
             found = find_columns(names, str(path))
             wanted = [names[i] for i in found.positions.values()]
             for batch in file.iter_batches(batch_size=rows_at_once, columns=wanted):
-                table = batch.to_pandas()
+                table = batch.to_pandas(ignore_metadata=True)
                 time, tokens_in, tokens_out = (table[name] for name in wanted)
                 yield Requests(time, tokens_in, tokens_out, places(f"{path}: row ", first), found.unit_s)
                 first += len(table)
-    except (ArrowException, OSError) as error:
+    except (ArrowException, OSError, ValueError) as error:
         reason = str(error).partition("\n")[0][:150]
         raise InvalidInput(f"is not a readable Parquet file: {reason}", field=str(path), fix="write it again") from None

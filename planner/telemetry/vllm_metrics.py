@@ -16,12 +16,20 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from planner.documents import parse_json
 from planner.errors import InvalidInput
+from planner.telemetry.hourly import HOUR_S, MOST_HOURS
 from planner.telemetry.joint import Histogram
 
 INPUT, OUTPUT = "request_prompt_tokens", "request_generation_tokens"
 ENDED = "request_success_total"
 WANTED = re.compile(rf"vllm[:_](({INPUT}|{OUTPUT})(_bucket|_sum|_count)|{ENDED})$")
 """The metrics that are read; other collectors write the colon as an underscore."""
+
+MOST_COUNTED = 1e15
+"""Requests or tokens of any server's life; what is more was not counted."""
+MOST_TOKENS = 10_000_000
+"""Of a request, as specs have it; the last range ends at twice its beginning."""
+LATEST_S = 1e11
+"""Since 1970, the year 5138: later times are not seconds."""
 
 ASK_RAW = "query the raw series, as {__name__=~'vllm:request_(prompt_tokens|generation_tokens|success).*'}"
 
@@ -54,7 +62,7 @@ def read_text(text: str, time_s: float, source: str) -> dict[Labels, Points]:
             for sample in family.samples:
                 if WANTED.match(sample.name):
                     _add(series, sample.name, sample.labels, [(time_s, float(sample.value))], source)
-    except (ValueError, KeyError, IndexError) as error:
+    except (ValueError, KeyError, IndexError, OverflowError) as error:
         raise InvalidInput(f"is not Prometheus' text format: {str(error)[:100]}", field=source) from None
     return series
 
@@ -74,14 +82,18 @@ def read_answer(text: str, source: str) -> dict[Labels, Points]:
             if WANTED.match(name):
                 pairs = entry["values"] if "values" in entry else [entry["value"]]
                 _add(series, name, labels, [(float(at), float(value)) for at, value in pairs], source)
-    except (KeyError, TypeError, ValueError, AttributeError):
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
         raise InvalidInput("is not shaped like an answer of Prometheus", field=source, fix=ASK_RAW) from None
     return series
 
 
 def _add(series: dict[Labels, Points], name: str, labels: Mapping[str, str], points: Points, source: str) -> None:
-    if any(not (np.isfinite(value) and value >= 0 and np.isfinite(at)) for at, value in points):
-        raise InvalidInput("counts must be finite and not negative", field=f"{source}: {name}")
+    if not all(0 <= value <= MOST_COUNTED for _, value in points):
+        raise InvalidInput(
+            f"counts must be finite and not negative, {MOST_COUNTED:g} at most", field=f"{source}: {name}"
+        )
+    if not all(0 <= at <= LATEST_S for at, _ in points):
+        raise InvalidInput("times must be seconds since 1970", field=f"{source}: {name}")
     metric = name.removeprefix("vllm").lstrip(":_")
     series.setdefault(frozenset({*labels.items(), ("__name__", metric)}), []).extend(points)
 
@@ -104,6 +116,9 @@ def metrics_of(scrapes: Iterable[Mapping[Labels, Points]], model: str | None, so
     ends = [labels for labels in series if ("__name__", ENDED) in labels]
     ends = ends or [labels for labels in series if ("__name__", f"{OUTPUT}_count") in labels]
     times = np.unique([at for labels in ends for at, _ in series[labels]])
+    if len(times) and times[-1] - times[0] > MOST_HOURS * HOUR_S:
+        raise InvalidInput(f"spans {(times[-1] - times[0]) / HOUR_S / 8766:,.0f} years", field=source,
+                           fix="ask for less")  # fmt: skip
     steps = np.zeros(len(times))
     for labels in ends:
         for at, more in increased[labels]:
@@ -171,7 +186,7 @@ def _histogram(increased: Mapping[Labels, Points], side: str, source: str) -> Hi
 def _edge(text: str, source: str) -> float:
     try:
         edge = float(text)
-        if edge > 0:
+        if 0 < edge <= MOST_TOKENS / 2 or edge == np.inf:
             return edge
     except ValueError:
         pass

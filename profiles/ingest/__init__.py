@@ -6,7 +6,7 @@ of a table and says what is wrong with each. ``gpuplan`` is our own format, and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -41,7 +41,7 @@ from profiles.ingest.table import Row, Skip, WrongHeader, each_row
 from profiles.names import KnownNames
 from profiles.types import Measurement, TrainingMeasurement
 
-__all__ = ["FORMATS", "Format", "Ingested", "Row", "flag", "read", "survey", "survey_training", "write"]
+__all__ = ["FORMATS", "Format", "Ingested", "Row", "flag", "options_of", "read", "survey", "survey_training", "write"]
 
 Measured = TypeVar("Measured", Measurement, TrainingMeasurement)
 
@@ -71,7 +71,7 @@ FORMATS: dict[str, Format] = {
 """Every format by its name on the command line."""
 
 
-def read(format_name: str, path: Path | None, known: KnownNames, **options: object) -> Ingested:
+def read(format_name: str, path: Path | None, known: KnownNames, /, **options: object) -> Ingested:
     """All facts of ``path``, a file in the format ``format_name``, with GPUs and models under their ``known`` names.
 
     Without a path, what an installed package knows (``Format.ask``), for formats that have one.
@@ -80,10 +80,7 @@ def read(format_name: str, path: Path | None, known: KnownNames, **options: obje
     for a format, GPU or option that does not exist, and ``InvalidInput`` for a file or option that cannot be meant,
     listing up to 20 bad rows at once.
     """
-    chosen = FORMATS.get(format_name)
-    if chosen is None:
-        raise UnknownName("format", format_name, FORMATS, fix=f"formats: {', '.join(FORMATS)}")
-    given = _options(chosen, {name: value for name, value in options.items() if value is not None})
+    chosen, given = options_of(format_name, options)
     if path is None:
         if chosen.ask is None:
             raise InvalidInput("is missing", field="FILE", fix=f"gpuplan profiles import {format_name} FILE")
@@ -91,6 +88,14 @@ def read(format_name: str, path: Path | None, known: KnownNames, **options: obje
     _check_suffix(chosen, Path(path))
     with _guessing_format():
         return chosen.read(Path(path), known, given)
+
+
+def options_of(format_name: str, options: Mapping[str, object]) -> tuple[Format, Options]:
+    """The format of that name and what ``options`` mean to it; raises ``read``'s errors, without a file."""
+    chosen = FORMATS.get(format_name)
+    if chosen is None:
+        raise UnknownName("format", format_name, FORMATS, fix=f"formats: {', '.join(FORMATS)}")
+    return chosen, _options(chosen, {name: value for name, value in options.items() if value is not None})
 
 
 def survey(format_name: str, path: Path, known: KnownNames) -> list[tuple[Row, Measurement | InvalidInput]]:

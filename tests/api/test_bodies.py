@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -68,6 +69,18 @@ def test_bodies_that_are_no_json_are_mistakes(client: TestClient, body: bytes, s
         answer = client.post(path, content=body, headers=JSON)
         assert answer.status_code == 422
         assert says in answer.json()["detail"]
+
+
+def test_a_body_is_not_read_before_the_caller_is_known(
+    client: TestClient, app: FastAPI, key_for: Callable[..., dict[str, str]]
+) -> None:
+    app.state.open_to_loopback = False
+    for path in ("/v1/plans", "/v1/profiles/import?format=gpuplan&unknown=1"):
+        answer = client.post(path, content=b"[", headers=JSON)
+        assert answer.status_code == 401
+    answer = client.post("/v1/plans", content=b"[", headers={**JSON, **key_for("plan")})
+    assert answer.status_code == 422
+    assert re.match(r'"posts";r=5999', answer.headers["RateLimit"]), "one request counts once"
 
 
 def test_64_deep_is_still_read() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
@@ -64,6 +65,14 @@ def test_a_defect_tells_nothing_of_the_inside(
 def test_methods_that_a_path_does_not_have(client: TestClient) -> None:
     answer = client.put("/v1/plans/x")
     assert (answer.status_code, answer.headers["Allow"]) == (405, "DELETE, GET")
+
+
+def test_the_documentation_needs_nothing_from_elsewhere(client: TestClient) -> None:
+    answer = client.get("/docs")
+    assert "/v1/plans/{plan_id}" in answer.text
+    assert "&quot;kind&quot;: &quot;experts&quot;" in answer.text, "examples are shown"
+    assert not re.search(r"<script|https?://|src=|@import", answer.text)
+    assert "http" not in answer.headers["Content-Security-Policy"]
 
 
 def test_the_server_imports_nothing_heavy() -> None:

@@ -2,8 +2,8 @@
 
 rate(h) = mean · day(h) · week(h) · growth(h) · noise(h), then a spike and a holiday. Quiet nights, a broad peak in the
 afternoon, weaker weekends, and noise that lasts for hours. In the hour of the Azure trace of 2023 (conversations), the
-minutes vary by 25% around their mean where chance alone would give 5.5%, in waves of tens of minutes: hence noise of
-10% between hours, most of which an hour hands on to the next.
+minutes vary by 25% around their mean where chance alone would give 5.5%, in waves of tens of minutes. Noise of 10%
+between hours, most of which an hour hands on to the next, is assumed to follow from that.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Fleets for every hour with a proven bound.
 
-The fleets of single hours are put together first (``mixes``), which proves nearly all of the bound. What that leaves
-open is left to the program of all hours (``model``), for as long as there is time.
+Fleets of single hours are put together first (``mixes``), and improved among the replicas and offers that they use.
+What is found begins the program of all hours (``model``), which alone proves a bound, for as long as there is time. It
+knows what each hour costs alone, which lifts its relaxation.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ from planner.types import Outcome, SolveOptions
 _SMALL = 400
 """Columns up to which the whole program is solved at once."""
 _SHARE = 0.4
-"""Of the time that is left, at most, for putting fleets together; the rest proves."""
+"""Of the time that is left, at most, for putting fleets together, and then for improving them; the rest proves."""
+_ROUGHLY = 0.01
+"""Relative shortfall that is forgiven in the relaxation, which only has to be near."""
 
 
 @dataclass(frozen=True)
@@ -57,16 +60,15 @@ def _optimise_many(hours: Hours, cuts: Cuts, options: SolveOptions, until: float
         above = (hours.fraction >= hours.fraction[:, [hour]]).all(axis=0)
         least[above] = np.maximum(least[above], bound * (1 - 1e-9))
     duals = _relaxation(hours, cuts, options, until)
-    fleets = None
-    if duals is not None:
-        soon = time.perf_counter() + _SHARE * (until - time.perf_counter())
-        fleets = choose(hours, pool, cheapest, duals, options, soon)
-    if fleets is None:
-        fleets = _constant(hours, pool)
+    soon = time.perf_counter() + _SHARE * (until - time.perf_counter())
+    fleets = choose(hours, pool, cheapest, duals, options, soon) or _constant(hours, pool)
     hours = replace(hours, least_usd=least)
     soon = time.perf_counter() + _SHARE * (until - time.perf_counter())
     fleets = _settled(_only_used(hours, pool), cuts, options, soon, fleets).fleets or fleets
-    return _settled(hours, cuts, options, until, fleets)
+    best = _settled(hours, cuts, options, until, fleets)
+    # Hours cost no less together than each of them alone, which is known even where time was short.
+    bound = max(best.solution.bound or 0.0, float(least.sum()))
+    return best if best.solution.outcome == "infeasible" else _within(best, bound, options)
 
 
 def _only_used(hours: Hours, pool: list[Mix]) -> Hours:
@@ -90,15 +92,16 @@ def _constant(hours: Hours, pool: list[Mix]) -> Fleets | None:
     )
 
 
-def _relaxation(hours: Hours, cuts: Cuts, options: SolveOptions, until: float) -> Duals | None:
-    """Prices of instances in the relaxation of all hours."""
+def _relaxation(hours: Hours, cuts: Cuts, options: SolveOptions, until: float) -> Duals:
+    """Prices of instances in the relaxation of all hours; those of hours alone where there is no time for it."""
     while True:
         formulation = formulate_hours(hours, cuts)
         program = replace(formulation.program, integer=np.zeros(formulation.program.cost.size, bool))
         solution = solve(program, _remaining(options, until))
         if solution.values is None or solution.row_duals is None:
-            return None
-        if time.perf_counter() > until or not _add_broken(hours, formulation, solution.values, cuts, 0.01):
+            usd = hours.problem.offers.usd_per_hour
+            return Duals(np.repeat(usd[:, None], hours.num_hours, axis=1), 0.0)
+        if time.perf_counter() > until or not _add_broken(hours, formulation, solution.values, cuts, _ROUGHLY):
             break
     duals = solution.row_duals
     reduced = program.cost.copy()

@@ -10,9 +10,12 @@ from sqlalchemy import Engine
 from api.jobs import kinds, queue
 from api.jobs.types import FINAL
 from api.jobs.work import WORKS
-from planner import store
+from planner import audit, store
 from planner.errors import InvalidInput, UnknownName
+from planner.replan import store as services
+from planner.replan.report import Report
 from tests.api.jobs.conftest import Supervise, wait_until
+from tests.planner.replan.services import FIRST_DAY, flat, service
 
 SPEC = {
     "kind": "experts", "name": "small", "topology": {"gpus": 2, "nodes": 1, "slots_per_gpu": 3},
@@ -76,6 +79,21 @@ def test_a_night_without_services_reports_none(engine: Engine) -> None:
 )
 def test_every_kind_has_more_time_than_its_solver(kind: str, request_: dict[str, Any], least_s: float) -> None:
     assert least_s < WORKS[kind].limit_s(request_) < 10 * least_s + 3600
+
+
+def test_a_real_worker_decides_a_night(any_engine: Engine, database_url: str, supervise: Supervise) -> None:
+    services.save(any_engine, service(rates=flat(21, 1.4)))
+    supervise(database_url, 1, module="api.jobs.worker")
+    request = {"date": str(FIRST_DAY), "services": ["chat"], "actor": "ann"}
+    name = queue.submit(any_engine, "replan", request, "ann", most_queued=99).id
+    wait_until(lambda: queue.job(any_engine, name).state in FINAL, "the night")
+    job = queue.job(any_engine, name)
+    assert (job.state, job.problem) == ("done", None)
+    assert job.result is not None
+    (report,) = job.result["reports"]
+    assert (report["decision"], report["date"]) == ("first_plan", str(FIRST_DAY))
+    assert services.decision(any_engine, "chat", FIRST_DAY) == Report.model_validate(report)
+    assert [entry.actor for entry in audit.entries(any_engine) if entry.action == "service.replan"] == ["ann"]
 
 
 def test_real_workers_make_real_plans(any_engine: Engine, database_url: str, supervise: Supervise) -> None:

@@ -19,6 +19,7 @@ from api.ops.exporter import exporting, pages
 from planner import service
 from planner.command import initialise_store
 from planner.errors import InvalidInput, UnknownName
+from planner.render.serving_aibrix import aibrix
 from planner.render.serving_kubernetes import kubernetes
 from planner.replan import store
 from planner.replan.fleets import fleet_of
@@ -93,6 +94,19 @@ def test_replicas_are_those_of_the_hour(
 def test_what_does_not_run_has_no_replicas(saved: Engine, names: tuple[str, ...]) -> None:
     with pytest.raises(UnknownName):
         replicas.exposition(saved, *names)
+
+
+def test_autoscalers_are_rendered_to_ask_for_what_is_here(
+    saved: Engine, catalogue: tuple[Engine, ServingPlan, ServingPlan]
+) -> None:
+    _, plan, other = catalogue
+    documents = [one for text in aibrix(plan).values() for one in yaml.safe_load_all(text) if isinstance(one, dict)]
+    paths = [one["spec"]["metricsSources"][0]["path"] for one in documents if one.get("kind") == "PodAutoscaler"]
+    asked = [path.removeprefix(replicas.PATH).split("/") for path in paths]
+    found = [_wanted(replicas.exposition(saved, *names)) for names in asked]
+    assert {name: count for one in found for name, count in one.items()} == dict.fromkeys(
+        _rendered(plan), 0
+    ) | _rendered(other)
 
 
 def test_over_the_port_of_the_server(saved: Engine) -> None:

@@ -100,6 +100,7 @@ def test_shortage(run: Any, folder: Path, tmp_path: Path, plans: Plans) -> None:
     [
         (("apply", "nowhere.json", "--target", "HERE"), 2, "nowhere.json"),
         (("apply", "0123", "--target", "HERE"), 2, "unknown plan"),
+        (("apply", "a" * 5000, "--target", "HERE"), 2, "unknown plan"),
         (("apply", "PLAN", "--target", "moon"), 2, "targets: local, kubernetes, skypilot"),
         (("apply", "PLAN", "--target", "HERE", "--name", "../up"), 2, "cannot name a deployment"),
         (("apply", "PLAN", "--target", "HERE", "--name", "A"), 2, "cannot name a deployment"),
@@ -122,7 +123,7 @@ def test_plans_of_other_kinds_are_not_applied(run: Any, tmp_path: Path) -> None:
     loads.write_text(json.dumps({"logical_count": [[[1, 2, 3, 4]]]}))
     plan = tmp_path / "experts.json"
     run("plan", "experts", str(loads), "--gpus", "2", "--nodes", "1", "--slots-per-gpu", "2", "--out", str(plan))
-    assert "only serving plans can be applied" in run("apply", str(plan), "--target", "HERE", code=2)[1]
+    assert "only serving and training plans can be applied" in run("apply", str(plan), "--target", "HERE", code=2)[1]
 
 
 def test_a_plan_that_was_tampered_with_is_refused(run: Any, tmp_path: Path, plans: Plans) -> None:

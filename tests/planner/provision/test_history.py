@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import threading
+import time
 
 import pytest
 from hypothesis import given
@@ -14,6 +16,7 @@ from planner.errors import Conflict, InvalidInput
 from planner.provision import store
 from planner.provision.history import alone, plan_to_go_back_to, target_of
 from planner.provision.store import Deployment, Purpose, State, Step, recorded_keys
+from profiles.db import exclusive
 
 NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 
@@ -82,11 +85,32 @@ def test_deployments_are_kept_and_found(any_engine: Engine) -> None:
     assert [row.id for row in store.newest(any_engine)] == [other.id, second.id]
     assert [row.id for row in store.newest(any_engine, limit=1, before=other.id)] == [second.id]
     assert target_of(any_engine, "one") == "local:/x"
-    store.begin(any_engine, "one", "local:/y", plan_id, "apply")
+    elsewhere = store.begin(any_engine, "one", "local:/y", plan_id, "apply")
+    with pytest.raises(InvalidInput, match="say which"):
+        target_of(any_engine, "one")
+    store.finish(any_engine, second.id, "removed", "")
+    assert target_of(any_engine, "one") == "local:/y"
+    store.finish(any_engine, elsewhere.id, "removed", "")
     with pytest.raises(InvalidInput, match="say which"):
         target_of(any_engine, "one")
     with pytest.raises(InvalidInput, match="nothing was applied"):
         target_of(any_engine, "three")
+
+
+def test_who_only_looks_whether_a_name_changes_keeps_nobody_from_changing_it(any_engine: Engine) -> None:
+    """As ``status`` does: it takes the lock for a moment."""
+    taken = threading.Event()
+
+    def look() -> None:
+        with exclusive(any_engine, "deployment-chat"):
+            taken.set()
+            time.sleep(0.03)
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    taken.wait(10)
+    with alone(any_engine, "chat"):
+        looking.join()
 
 
 def test_one_name_is_changed_by_one_process_at_a_time(any_engine: Engine) -> None:

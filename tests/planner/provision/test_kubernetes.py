@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -235,7 +236,7 @@ def test_a_server_that_goes_away_in_the_middle(
 def test_a_server_that_is_not_there(filled: Engine, api: ClusterApi, plans: Plans) -> None:
     driver = kubernetes_driver("")
     api.close()
-    with pytest.raises(Unreachable, match="does not answer"):
+    with pytest.raises(Unreachable, match=r"does not answer \(.*Connection refused\)"):
         would_change(filled, driver, plans[0], "chat")
 
 
@@ -254,6 +255,33 @@ def test_contexts_are_found_by_name_even_with_slashes(api: ClusterApi) -> None:
     assert cluster_at("arn:aws:eks:eu:1:cluster/x/prod").name == "arn:aws:eks:eu:1:cluster/x/prod"
     with pytest.raises(InvalidInput, match="no context 'nowhere'"):
         cluster_at("nowhere")
+
+
+@pytest.mark.parametrize("where", ["test/..", "test/a?b", "test/A", "test/-a", "test/a b", f"test/{'a' * 64}"])
+def test_what_cannot_name_a_namespace_reaches_no_path(api: ClusterApi, where: str) -> None:
+    with pytest.raises(InvalidInput, match="cannot name a namespace"):
+        cluster_at(where)
+    assert not api.requests
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "a: [", "[1, 2]", "hello", "\0", "!!python/object/apply:os.getcwd []", "contexts: 5", "current-context: x",
+     "{contexts: [{name: x}], current-context: x}", "{contexts: [5], current-context: x}"],
+)  # fmt: skip
+def test_a_file_that_is_no_kubeconfig_is_said_to_be_none(api: ClusterApi, tmp_path: Path, text: str) -> None:
+    (tmp_path / "kubeconfig").write_text(text)
+    with pytest.raises(InvalidInput) as caught:
+        cluster_at("")
+    assert "kubeconfig" in str(caught.value)
+
+
+def test_who_is_nobody_to_the_cluster_is_told_about_credentials(filled: Engine, api: ClusterApi, plans: Plans) -> None:
+    """As where a kubeconfig's plugin for credentials is not installed: the client then goes without any."""
+    message = 'configmaps is forbidden: User "system:anonymous" cannot list resource "configmaps"'
+    api.refuses["ConfigMap", "list"] = (403, message)
+    with pytest.raises(ProvisioningFailed, match=r"does not know who asks\n.*renew the kubeconfig's credentials"):
+        would_change(filled, driver_of(cluster_at("")), plans[0], "chat")
 
 
 def test_pods_that_may_not_be_listed_are_said_to_be(

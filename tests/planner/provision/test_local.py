@@ -9,6 +9,7 @@ import time
 from dataclasses import replace
 from http.client import HTTPConnection
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine
@@ -211,12 +212,28 @@ def test_nonsense_written_into_an_object_is_drift_and_repaired(
     assert status(filled, here, "chat").as_planned
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"g6.xlarge": -1}', '{"g6.xlarge": true}', "{", '{"g6.xlarge": 1.5}'])
+@pytest.mark.parametrize("text", ["", "[]", '{"g6.xlarge": -1}', "[" * 100_000, "\0", '{"g6.xlarge": 1.5}'])
 def test_a_capacity_that_cannot_be_meant(here: Driver, folder: Path, plans: Plans, text: str) -> None:
     folder.mkdir()
     (folder / "capacity.json").write_text(text)
     with pytest.raises(InvalidInput, match="whole numbers"):
         here.ready("chat")
+
+
+def test_a_unit_that_others_remove_meanwhile_gets_no_traffic(filled: Engine, here: Driver, plans: Plans) -> None:
+    apply_plan(filled, here, plans[0], "chat", HOW)
+    routes = here.actual("chat")["Router/routes"]
+
+    def removed_at_once(name: str, document: dict[str, Any], take_over: bool) -> None:
+        here.put(name, document, take_over)
+        here.remove(name, f"{document['kind']}/{document['name']}")
+
+    unlucky = replace(here, put=removed_at_once)
+    with pytest.raises(ProvisioningFailed, match=r"Others removed Unit/.* meanwhile.*Nothing was removed"):
+        apply_plan(filled, unlucky, plans[2], "chat", HOW)
+    assert here.actual("chat")["Router/routes"] == routes
+    apply_plan(filled, here, plans[2], "chat", HOW)
+    assert status(filled, here, "chat").as_planned
 
 
 def test_too_many_processes_are_refused_before_anything_starts(
@@ -231,12 +248,15 @@ def test_too_many_processes_are_refused_before_anything_starts(
 
 
 @pytest.mark.parametrize(
-    "name", ["../../out", "a/b", "$(touch x)", "{{ x }}", "a\nb", "..", "x" * 300, "naïve", "'\"`"]
+    "name", ["../../out", "a/b", "$(touch x)", "{{ x }}", "a\nb", "..", "x" * 300, "naïve", "'\"`", "a\0b", "-c"]
 )
 def test_names_in_a_spec_stay_inside_the_folder(filled: Engine, tmp_path: Path, plans: Plans, name: str) -> None:
     small = plans[0]
     service = small.spec.services[0].model_copy(update={"name": name})
-    row = small.allocation[0].model_copy(update={"unit": f"{name}/unit", "service": name})
+    (row,) = small.allocation
+    assert row.layout is not None
+    layout = row.layout.model_copy(update={"model": name})
+    row = row.model_copy(update={"unit": f"{name}/unit", "service": name, "layout": layout})
     routes = tuple(route.model_copy(update={"unit": row.unit, "service": name}) for route in small.routing)
     spec = small.spec.model_copy(update={"name": name, "services": (service,)})
     odd = small.model_copy(update={"spec": spec, "allocation": (row,), "routing": routes})
@@ -247,7 +267,7 @@ def test_names_in_a_spec_stay_inside_the_folder(filled: Engine, tmp_path: Path, 
         driver.put("chat", document, False)
     new = {path for path in tmp_path.rglob("*") if path not in before}
     assert {path for path in new if root not in (path, *path.parents)} <= {root.parent, root.parent.parent}
-    assert [unit.unit for unit in driver.ready("chat")] == [row.unit]
+    assert [(unit.unit, unit.ready) for unit in driver.ready("chat")] == [(row.unit, row.replicas)]
     for key in driver.actual("chat"):
         driver.remove("chat", key)
     for bad in ("../x", "", "a/b"):

@@ -6,21 +6,27 @@ Its user may make namespaces and nodes: nodes and kubelets are pretended. Each t
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from sqlalchemy import Engine
 
+from planner import audit
 from planner.errors import ProvisioningFailed
+from planner.provision import store
 from planner.provision.apply import How, apply_plan, roll_back, withdraw, would_change
 from planner.provision.cluster import Cluster, Refusal, cluster_at
 from planner.provision.driver import Driver
 from planner.provision.kubernetes import driver_of
 from planner.provision.status import status
 from planner.serving.plan import ServingPlan
+from tests.planner.provision.front import Front
 from tests.planner.provision.plans import CHEAPEST, OTHER
 from tests.planner.provision.pretend_nodes import pretend_nodes
 
@@ -56,19 +62,21 @@ def raw(clients: Any) -> Iterator[Cluster]:
 
 
 @pytest.fixture
-def real(raw: Cluster) -> Driver:
-    """The target there. Servers before 1.21 know disruption budgets as v1beta1: what goes there is translated."""
-    if _serves_budgets(raw):
-        return driver_of(raw)
+def front(clients: Any, raw: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Front]:
+    """What stands in front of it, where ``KUBECONFIG`` leads."""
+    core, _ = clients
+    served = Front(core.api_client, old=not _serves_budgets(raw))
+    (tmp_path / "kubeconfig").write_text(served.kubeconfig(raw.namespace))
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
+    monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "kubeconfig"))
+    yield served
+    served.close()
 
-    def request(method: str, path: str, body: Any = None, **query: Any) -> dict[str, Any]:
-        old = "policy/v1beta1"
-        if "/policy/v1/" in path and method == "patch":
-            body = {**body, "apiVersion": old}
-        answer = raw.request(method, path.replace("/policy/v1/", f"/{old}/"), body, **query)
-        return {**answer, "apiVersion": "policy/v1"} if answer.get("apiVersion") == old else answer
 
-    return driver_of(replace(raw, request=request))
+@pytest.fixture
+def real(front: Front) -> Driver:
+    """The target there."""
+    return driver_of(cluster_at(""))
 
 
 def _serves_budgets(cluster: Cluster) -> bool:
@@ -151,6 +159,11 @@ def test_a_short_type_is_seen_and_the_next_best_plan_runs(
         assert f"0 of 1 {CHEAPEST}" in applied.notes[0]
 
 
+def test_a_cluster_without_nodes_is_short(filled: Engine, real: Driver, plans: Plans) -> None:
+    with pytest.raises(ProvisioningFailed, match=rf"(no nodes available|didn't match).*Short: 0 of 1 {CHEAPEST}"):
+        apply_plan(filled, real, plans[0], "chat", NOW)
+
+
 def test_too_few_gpus_of_a_type(filled: Engine, clients: Any, raw: Cluster, real: Driver, plans: Plans) -> None:
     core, _ = clients
     with (
@@ -172,6 +185,61 @@ def test_a_quota_refuses_a_part(filled: Engine, clients: Any, raw: Cluster, real
     core.delete_namespaced_resource_quota("few", raw.namespace)
     apply_plan(filled, real, plans[0], "chat", replace(HOW, wait_s=0))
     assert replicas(apps, raw) == wanted(plans[0])
+
+
+def test_kill_9_of_the_command_at_every_write(
+    filled: Engine, clients: Any, raw: Cluster, real: Driver, front: Front, plans: Plans, tmp_path: Path
+) -> None:
+    """Each process is killed in its first write, done or not yet answered; the same command goes on to the end."""
+    _, apps = clients
+    small, _, large = plans
+
+    def command(plan: ServingPlan) -> subprocess.Popen[bytes]:
+        path = tmp_path / "plan.json"
+        path.write_text(plan.model_dump_json())
+        words = ("apply", str(path), "--target", "kubernetes", "--name", "chat", "--yes", "--wait", "60")
+        program = "from planner.cli import main; main()"
+        return subprocess.Popen([sys.executable, "-c", program, *words, "--database", str(filled.url)])
+
+    def run(plan: ServingPlan, dies_at: tuple[int, str] | None = None) -> int:
+        start = front.writes
+        process = command(plan)
+
+        def at_write(number: int, when: str) -> None:
+            if (number - start, when) == dies_at:
+                process.kill()
+                process.wait()
+                raise ConnectionAbortedError
+
+        front.at_write = at_write
+        return process.wait(60)
+
+    with pretend_nodes(clients[0], raw.namespace, NODES):
+        assert run(small) == 0
+        before, kills, code = front.writes, 0, -9
+        while code == -9 and kills < 30:
+            # Each gets one write done: the first, of which it never hears, or the one before the one it dies in.
+            code = run(large, [(1, "after"), (2, "before")][kills % 2])
+            kills += code == -9
+            if kills < 4:  # the traffic did not move yet
+                assert replicas(apps, raw)[CHEAPEST] == wanted(small)[CHEAPEST]
+        assert code == 0
+        writes = _steps(real, small, large)
+        assert kills >= len(writes) - 1
+        assert front.writes - before - kills // 2 == len(writes)  # nothing twice, but for what never arrived
+        assert status(filled, real, "chat").as_planned
+        assert real.actual("chat").keys() == real.desired(large, "chat").keys()
+        assert [row.state for row in store.history(filled, "chat")] == ["applied", "applied"]
+        applied = [entry for entry in audit.entries(filled) if entry.action == "deployment.apply"]
+        assert len(applied) == 2
+        withdraw(filled, real, "chat", "test")
+    assert real.actual("chat") == {}
+
+
+def _steps(driver: Driver, before: ServingPlan, after: ServingPlan) -> set[str]:
+    """Keys of everything that changes between two plans."""
+    one, other = driver.desired(before, "chat"), driver.desired(after, "chat")
+    return {key for key in one.keys() | other.keys() if one.get(key) != other.get(key)}
 
 
 def test_an_old_server_is_told_apart(filled: Engine, raw: Cluster, plans: Plans) -> None:

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 import yaml
@@ -17,6 +18,7 @@ from typer.testing import CliRunner
 from planner.cli import app
 from planner.errors import FailedCheck, InvalidInput, UnknownName
 from planner.render.serving import RENDERERS
+from planner.render.serving_aibrix import ENDPOINT
 from planner.render.serving_shell import shell_lines
 from planner.render.serving_units import units
 from planner.render.targets import render_plan
@@ -304,10 +306,26 @@ def test_aibrix_scales_each_deployment_up_to_the_plan() -> None:
         assert {key: type(value) for key, value in spec.items()} == POD_AUTOSCALER
         deployment = scaled[spec["scaleTargetRef"]["name"]]
         assert spec["maxReplicas"] == deployment["spec"]["replicas"]
-        assert set(spec["metricsSources"][0]) == METRIC
+        (source,) = spec["metricsSources"]
+        assert set(source) == METRIC
+        assert source["path"] == f"/metrics/replicas/spec/{deployment['metadata']['name']}"
         for labelled in (deployment, deployment["spec"]["template"]):
             assert "model.aibrix.ai/name" in labelled["metadata"]["labels"]
         assert "model.aibrix.ai/name" not in deployment["spec"]["selector"]["matchLabels"]
+
+
+@given(names)
+def test_aibrix_says_whom_its_autoscalers_follow(spec: str) -> None:
+    made = plan(name=spec)
+    text = next(text for name, text in render_plan(made, "aibrix").items() if name == f"{units(made)[0].id}.yaml")
+    assert (
+        f"# Put the address of `gpuplan serve --metrics-host HOST --metrics-port PORT` in place of {ENDPOINT}" in text
+    )
+    *_, autoscaler = yaml.safe_load_all(text)
+    (source,) = autoscaler["spec"]["metricsSources"]
+    assert source["endpoint"] == ENDPOINT
+    *before, service, deployment = source["path"].split("/")
+    assert (before, unquote(service), deployment) == (["", "metrics", "replicas"], spec, units(made)[0].id)
 
 
 def test_aibrix_profiles_are_read_back(tmp_path: Path) -> None:

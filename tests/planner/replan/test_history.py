@@ -100,6 +100,15 @@ def test_only_what_is_over(tmp_path: Path) -> None:
         read(file, before=START)
 
 
+def test_an_index_of_pandas_is_a_column(tmp_path: Path) -> None:
+    """As monitoring writes it: the times are the index, which Parquet keeps beside the columns."""
+    pd = pytest.importorskip("pandas")
+    pytest.importorskip("pyarrow")
+    hours = pd.date_range(START - dt.timedelta(hours=4), periods=4, freq="h", name="time")
+    pd.DataFrame({"requests_per_s": [1.0, 2.0, 3.0, 4.0]}, index=hours).to_parquet(tmp_path / "d.parquet")
+    assert read(tmp_path / "d.parquet", before=START).requests_per_s.tolist() == [1.0, 2.0, 3.0, 4.0]
+
+
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
@@ -112,6 +121,8 @@ def test_only_what_is_over(tmp_path: Path) -> None:
         ("inf.csv", b"time,requests_per_s\n2026-01-05T00:00Z,inf\n", "inf.* is not"),
         ("huge.csv", b"time,requests_per_s\n2026-01-05T00:00Z,1e300\n", "1e.?300.* is not"),
         ("date.csv", b"time,requests_per_s\n2026-02-30T00:00Z,1\n", "is not a time"),
+        ("year1.csv", b"time,requests_per_s\n0001-01-01T00:00Z,1\n", "is not a time"),
+        ("long.csv", b"time,requests_per_s\n2026-01-05T00:00Z," + b"9" * 400 + b"\n", "999.* is not"),
         ("zero.csv", b"time,requests_per_s\n0,1\n3600,2\n", "is not a time"),
         ("daily.csv", b"time,requests_per_s\n2026-01-05,1\n2026-01-06,1\n2026-01-07,1\n", "every 24 hours"),
         ("wide.csv", b"time,requests_per_s\n2026-01-05T00:00Z,1,2,3\n2026-01-05T00:00Z,1,2,3,4,5\n", "not well-formed"),

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from sqlalchemy import Engine
 
+from planner import audit
 from planner.command import initialise_store
 from planner.errors import Conflict, UnknownName
 from planner.replan import run, store
@@ -74,6 +75,35 @@ def test_a_night_that_is_decided_stays(any_engine: Engine, tmp_path: Path) -> No
     assert rented(again.after)["large"] > 3
     assert again.before is None
     assert night(any_engine) == again
+
+
+def test_the_audit_log_has_who_decided(any_engine: Engine) -> None:
+    store.save(any_engine, service(rates=flat(21, 1.4)))
+    replan(any_engine, FIRST_DAY, ReplanOptions(dry_run=True), actor="ann")
+    for again in (False, False, True):
+        replan(any_engine, FIRST_DAY, ReplanOptions(again=again), actor="ann")
+    replan(any_engine, FIRST_DAY + DAY)
+    found = [entry for entry in audit.entries(any_engine) if entry.action == "service.replan"]
+    assert [entry.actor for entry in found] == [audit.cli_actor(), "ann", "ann"]
+    assert (found[-1].subject, found[-1].detail) == ("chat", {"date": str(FIRST_DAY), "decision": "first_plan"})
+
+
+def test_what_cannot_be_read_any_more_costs_nobody_else_a_night(engine: Engine) -> None:
+    """A decision and a service of a version that wrote them otherwise."""
+    for name in ("decided", "fine", "saved"):
+        store.save(engine, service(name, rates=flat(21, 1.4)))
+    replan(engine, FIRST_DAY)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE decisions SET report = '{}' WHERE service = 'decided'")
+        connection.exec_driver_sql("UPDATE services SET service = '{}' WHERE name = 'saved'")
+    reports = replan(engine, FIRST_DAY)
+    assert [(r.service, r.decision) for r in reports] == [
+        ("decided", "failed"), ("fine", "first_plan"), ("saved", "failed"),
+    ]  # fmt: skip
+    assert all(report.problem is not None and report.problem.fix for report in reports if report.decision == "failed")
+    again = replan(engine, FIRST_DAY, ReplanOptions(again=True))
+    assert [report.decision for report in again] == ["keep", "first_plan", "failed"]
+    assert [report.decision for report in replan(engine, FIRST_DAY)] == ["keep", "first_plan", "failed"]
 
 
 def test_nights_go_forward(engine: Engine) -> None:
@@ -195,7 +225,9 @@ def test_a_service_that_changes_meanwhile_is_not_decided(engine: Engine, monkeyp
     assert night(engine).decision == "first_plan"
 
 
-def test_prices_that_cannot_be_renewed_are_a_warning(engine: Engine, tmp_path: Path) -> None:
+def test_prices_that_cannot_be_renewed_are_a_warning(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     renewed = {"format": "skypilot-catalogue", "file": str(tmp_path / "gone.csv"), "options": {"provider": "aws"}}
     wanted = service(rates=flat(21, 1.4)).model_dump(mode="json") | {"refresh": [renewed]}
     store.save(engine, SavedService.model_validate(wanted))
@@ -203,13 +235,61 @@ def test_prices_that_cannot_be_renewed_are_a_warning(engine: Engine, tmp_path: P
     assert report.decision == "first_plan"
     assert any("gone.csv" in warning for warning in report.warnings)
 
+    def broken(*_: object, **__: object) -> None:
+        raise KeyError("a defect in a reader")
 
-def test_killed_anywhere_it_ends_the_same(tmp_path: Path) -> None:
+    monkeypatch.setattr("profiles.ingest.read", broken)
+    again = night(engine, again=True)
+    assert again.decision == "first_plan"
+    assert "the log has it" in again.warnings[0]
+
+
+def test_prices_are_renewed_and_change_what_runs(engine: Engine, tmp_path: Path) -> None:
+    """A catalogue that something else writes every night: dearer than the budget, then cheap but for placeholders."""
+    initialise_store(str(engine.url))
+    file = tmp_path / "aws.csv"
+
+    def published(l4: float, l40s: float, spot_of_l4: float) -> None:
+        file.write_text(
+            "InstanceType,AcceleratorName,AcceleratorCount,vCPUs,MemoryGiB,Price,Region,GpuInfo,SpotPrice\n"
+            f"g6.xlarge,L4,1,4,16,{l4},us-east-1,,{spot_of_l4}\ng6e.xlarge,L40S,1,4,32,{l40s},us-east-1,,\n"
+        )
+
+    offers = {"providers": ["aws"], "regions": ["us-east-1"], "instance_types": ["g6.xlarge", "g6e.xlarge"]}
+    source = {"format": "skypilot-catalogue", "file": str(file)}
+    wanted = service(rates=flat(21, 2.0), limits={"budget_usd_per_hour": 5.0}).model_dump(mode="json")
+    wanted["spec"] |= {"offers": offers}
+    wanted["spec"]["services"][0] |= {
+        "units": None, "max_utilisation": 0.8, "model": "meta-llama/Llama-3.1-8B-Instruct", "slo": {"tpot_ms": 100},
+        "allow_roofline": True,
+    }  # fmt: skip
+
+    def decided(day: int, as_of: str) -> Report:
+        renewed = source | {"options": {"provider": "aws", "as_of": as_of}}
+        store.save(engine, SavedService.model_validate(wanted | {"refresh": [renewed]}))
+        return night(engine, FIRST_DAY + day * DAY)
+
+    published(l4=0.5, l40s=4.0, spot_of_l4=0.05)  # a tenth: stands for "not known"
+    first = decided(0, "2026-01-26")
+    assert (first.decision, first.warnings) == ("first_plan", ())
+    assert set(rented(first.after)) == {"g6.xlarge"}
+    assert first.changes[0].market == "on_demand"
+    published(l4=4.9, l40s=0.3, spot_of_l4=0.49)
+    second = decided(1, "2026-01-27")
+    assert second.decision in ("change", "forced_change")
+    assert set(rented(second.after)) == {"g6e.xlarge"}
+    published(l4=0.5, l40s=6.0, spot_of_l4=0.5)
+    third = decided(2, "2026-01-28")
+    assert third.decision == "forced_change"
+    assert "5 are allowed" in third.reason
+    assert set(rented(third.after)) == {"g6.xlarge"}
+
+
+def test_killed_anywhere_it_ends_the_same(tmp_path: Path, database_url: str) -> None:
     """Killed (-9) at random moments of a night of three services; run again, all is as if nothing had happened."""
     file = write_csv(tmp_path / "d.csv", real_shaped(30, 7, mean=2.0))
 
-    def prepared(name: str) -> str:
-        url = f"sqlite:///{tmp_path / name}"
+    def prepared(url: str) -> str:
         engine = initialise(url)
         for service_name in ("a", "b", "c"):
             store.save(engine, service(service_name, files=(file,)))
@@ -218,21 +298,22 @@ def test_killed_anywhere_it_ends_the_same(tmp_path: Path) -> None:
 
     def state(url: str) -> object:
         engine = initialise(url)
-        found = [(s.running, store.decisions(engine, s.name)) for s in store.load_all(engine)]
+        nights = [(s.running, store.decisions(engine, s.name)) for s in store.load_all(engine)]
+        told = sorted((entry.action, entry.subject) for entry in audit.entries(engine))
         engine.dispose()
-        return found
+        return nights, told
 
     def started(url: str, day: dt.date) -> subprocess.Popen[bytes]:
         code = "from planner.cli import main; main()"
         command = [sys.executable, "-c", code, "replan", "--date", str(day), "--database", url, "--json"]
         return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
-    undisturbed, killed = prepared("whole.db"), prepared("killed.db")
+    undisturbed, killed = prepared(f"sqlite:///{tmp_path / 'whole.db'}"), prepared(database_url)
     rng = np.random.default_rng(0)
     begun = time.monotonic()
     assert started(undisturbed, FIRST_DAY).wait() == 0
     taken_s = time.monotonic() - begun
-    for _ in range(4):
+    for _ in range(3):
         process = started(killed, FIRST_DAY)
         time.sleep(taken_s * rng.uniform(0.4, 1.0))
         os.kill(process.pid, signal.SIGKILL)

@@ -78,38 +78,38 @@ def test_of_many_editors_one_wins(any_engine: Engine) -> None:
 def test_a_decision_and_what_runs_by_it_are_kept_together(any_engine: Engine) -> None:
     stored = store.save(any_engine, service(rates=flat(1, 1.0)))
     made = report(stored.version)
-    store.record(any_engine, made)
+    store.record(any_engine, made, "ann")
     assert store.decision(any_engine, "chat", made.date) == made
     assert store.load(any_engine, "chat").running == RUNNING
     assert store.load(any_engine, "chat").version == 2
     with pytest.raises(Conflict, match="changed while"):
-        store.record(any_engine, report(1, day=2))
+        store.record(any_engine, report(1, day=2), "ann")
     assert store.last_date(any_engine, "chat") == made.date
     kept = report(2, day=2, decision="keep")
-    store.record(any_engine, kept)
+    store.record(any_engine, kept, "ann")
     assert store.load(any_engine, "chat").version == 2  # what runs is the same
     assert store.decisions(any_engine, "chat") == (kept, made)
     assert store.decisions(any_engine, "chat", limit=1, before=kept.date) == (made,)
     again = report(2, day=2, after=None)
-    store.record(any_engine, again)
+    store.record(any_engine, again, "ann")
     assert store.decisions(any_engine, "chat") == (again, made)
     assert store.load(any_engine, "chat").running is None
 
 
 def test_a_new_service_of_an_old_name_has_no_past(any_engine: Engine) -> None:
-    store.record(any_engine, report(store.save(any_engine, service(rates=flat(1, 1.0))).version))
+    store.record(any_engine, report(store.save(any_engine, service(rates=flat(1, 1.0))).version), "ann")
     store.remove(any_engine, "chat")
     with pytest.raises(UnknownName):
         store.decisions(any_engine, "chat")
     store.save(any_engine, service(rates=flat(1, 1.0)))
     assert store.decisions(any_engine, "chat") == ()
     with pytest.raises(UnknownName):
-        store.record(any_engine, report(1).model_copy(update={"service": "gone"}))
+        store.record(any_engine, report(1).model_copy(update={"service": "gone"}), "ann")
 
 
 def test_what_cannot_be_read_any_more_says_so(engine: Engine) -> None:
     stored = store.save(engine, service(rates=flat(1, 1.0)))
-    store.record(engine, report(stored.version))
+    store.record(engine, report(stored.version), "ann")
     with engine.begin() as connection:
         connection.exec_driver_sql("""UPDATE services SET service = '{"name": "chat"}'""")
         connection.exec_driver_sql("""UPDATE decisions SET report = '{}'""")

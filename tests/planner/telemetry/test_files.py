@@ -135,6 +135,7 @@ BAD: dict[str, tuple[str, bytes, str]] = {
     "long line": ("a.jsonl", b'{"a": "' + b"x" * (5 * 2**20), "longer than 4 MiB"),
     "no text": ("a.jsonl", b'{"time": "\xff\xfe"}\n', "is not text"),
     "many digits": ("a.jsonl", b'{"time": 1' + b"0" * 5000 + b"}", "a.jsonl:1: is not JSON"),
+    "a long number": ("a.csv", CSV + b"1,5,5\n2," + b"9" * 400 + b",5\n", "a.csv:3: input tokens"),
     "cut off": ("a.csv.gz", gzip.compress(CSV + b"1,2,3\n" * 9999)[:-30], "damaged gzip"),
     "flipped": ("a.csv.gz", gzip.compress(CSV + b"1,2,3\n")[:20] + b"\0" * 30, "damaged gzip"),
     "parquet": ("a.parquet", b"PAR1" + b"\0" * 100 + b"PAR1", "not a readable Parquet"),

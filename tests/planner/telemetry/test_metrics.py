@@ -179,6 +179,17 @@ def test_of_several_models_one_is_named(write: Callable[[str, str], Path]) -> No
 
 HEAD = "# TYPE vllm:request_prompt_tokens histogram\n"
 ONE = 'vllm:request_prompt_tokens_bucket{le="+Inf"} 5\n'
+
+
+def range_of(*times_s: float) -> str:
+    """An answer of Prometheus whose counters grow by five from each time to the next."""
+    sides = ("request_prompt_tokens_bucket", "request_generation_tokens_bucket")
+    names = [({"__name__": f"vllm:{side}", "le": le}) for side in sides for le in ("10", "+Inf")]
+    points = [[at, f"{5 * i}"] for i, at in enumerate(times_s)]
+    result = [{"metric": name, "values": points} for name in (*names, {"__name__": "vllm:request_success_total"})]
+    return json.dumps({"status": "success", "data": {"result": result}})
+
+
 BAD = {
     "nothing of ours": ("a.prom", "# TYPE up gauge\nup 1\n", "none of vLLM's request metrics"),
     "half a line": ("a.prom", HEAD + 'vllm:request_prompt_tokens_bucket{le="1" 5\n', "not Prometheus' text format"),
@@ -186,6 +197,12 @@ BAD = {
     "no requests": ("a.prom", HEAD + ONE.replace("5", "0"), "no request ended"),
     "not a number": ("a.prom", HEAD + ONE.replace("} 5", "} NaN"), "finite"),
     "negative": ("a.prom", HEAD + ONE.replace("} 5", "} -5"), "not negative"),
+    "endless": ("a.prom", HEAD + ONE.replace("} 5", "} 1e308"), "at most"),
+    "too many digits": ("a.prom", HEAD + ONE.replace("} 5", "} 5 " + "9" * 400), "not Prometheus' text format"),
+    "an edge of no tokens": ("a.prom", HEAD + ONE.replace("+Inf", "1e18"), "'1e18' is no upper end"),
+    "not seconds": ("a.json", range_of(0, 1e18), "seconds since 1970"),
+    "a span of ages": ("a.json", range_of(0, 1e10), "spans 317 years"),
+    "a burst": ("a.json", range_of(1e9, 1e9 + 1e-7), "e+07 requests/s, which nothing answers"),
     "no edge": ("a.prom", HEAD + ONE.replace("+Inf", "x"), "'x' is no upper end"),
     "error": ("a.json", '{"status": "error", "data": 1, "error": "bad query"}', "no answer of Prometheus: 'bad query'"),
     "rates": ("a.json", '{"status": "success", "data": {"result": [{"metric": {"le": "1"}, "values": [[1, "2"]]}]}}',

@@ -25,9 +25,9 @@ STATIC = tuple(name for name in GPUS if name != CLOUD)
 
 PROGRAMS = {name: shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin") for name in (
     "munged", "slurmctld", "slurmd", "sbatch", "squeue", "scancel", "scontrol", "sinfo")}  # fmt: skip
-RESUME_TIMEOUT_S = 4
+RESUME_TIMEOUT_S = 2
 """After which Slurm gives a cloud node up."""
-START_S = 30.0
+START_S = 60.0
 """More than the daemons need even on a busy machine (2 s on an idle one)."""
 
 
@@ -157,7 +157,7 @@ def _slurm_conf(root: Path) -> str:
         f"SlurmctldLogFile={root}/slurmctld.log", f"SlurmdLogFile={root}/slurmd-%n.log",
         "ProctrackType=proctrack/linuxproc", "TaskPlugin=task/none", "MpiDefault=none", "SwitchType=switch/none",
         "SelectType=select/cons_tres", "SelectTypeParameters=CR_Core", "SchedulerType=sched/backfill",
-        "SchedulerParameters=bf_interval=2,sched_interval=2", "GresTypes=gpu",
+        "SchedulerParameters=bf_interval=1,sched_interval=1", "GresTypes=gpu",
         "SlurmdParameters=config_overrides",  # more CPUs and GPUs than this machine has
         "ReturnToService=2", "KillWait=2", "MessageTimeout=3", "TCPTimeout=1", "JobRequeue=1", "MaxJobCount=1000",
         f"ResumeProgram={root}/resume", f"SuspendProgram={root}/suspend", f"ResumeTimeout={RESUME_TIMEOUT_S}",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from planner.provision.driver import Driver
 from planner.provision.slurm import slurm_driver
-from tests.planner.provision.slurm.cluster import STATIC, SlurmCluster, start, until, why_not
+from tests.planner.provision.slurm.cluster import CLOUD, STATIC, SlurmCluster, start, until, why_not
 
 SHOW_RANK = 'echo "$RANK $WORLD_SIZE $SLURMD_NODENAME $LOCAL_RANK ${CUDA_VISIBLE_DEVICES-none} $MASTER_ADDR"\n'
 """In place of a trainer: one line for each rank, in the job's output."""
@@ -36,6 +37,8 @@ def slurm(running: SlurmCluster) -> Iterator[SlurmCluster]:
     for name in STATIC:
         if running.state(name).startswith(("down", "drain")):
             running.run("scontrol", "update", f"node={name}", "state=resume")
+    with suppress(AssertionError):  # Slurm refuses that of a cloud node that it never gave up
+        running.run("scontrol", "update", f"node={CLOUD}", "state=resume")
     until(lambda: all(running.state(name) == "idle" for name in STATIC), "nodes are not idle again")
 
 

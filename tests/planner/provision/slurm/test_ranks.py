@@ -9,7 +9,7 @@ import pytest
 
 from planner.render.targets import render_plan
 from planner.training.plan import Place
-from tests.planner.provision.slurm.cluster import SlurmCluster
+from tests.planner.provision.slurm.cluster import SlurmCluster, until
 from tests.planner.provision.slurm.conftest import SHOW_RANK
 from tests.planner.provision.slurm.plans import MIXED, SMALLER, UNEVEN, plan
 
@@ -23,6 +23,15 @@ def ranks(output: str) -> dict[int, tuple[str, int]]:
     return {int(rank): (node, int(visible.split(",")[int(local)])) for rank, _, node, local, visible, _ in lines}
 
 
+def ended(slurm: SlurmCluster, folder: Path, *command: str) -> str:
+    """Submit the rendered job of a folder with a command for every rank, and wait; how it ended."""
+    sbatch = ["sbatch", "--parsable", "--output=out.txt", "train.sbatch", *command]
+    ran = subprocess.run(sbatch, cwd=folder, capture_output=True, text=True, timeout=30)
+    assert ran.returncode == 0, ran.stderr
+    until(lambda: not slurm.run("squeue", "--noheader"), "the job ends")
+    return slurm.run("squeue", "--noheader", "--states=all", f"--jobs={ran.stdout.strip()}", "--format=%T")
+
+
 @pytest.mark.parametrize("mapping", [MIXED, UNEVEN, SMALLER], ids=["mixed", "uneven", "nodes of two sizes"])
 def test_every_rank_runs_where_the_plan_puts_it(
     slurm: SlurmCluster, mapping: tuple[Place, ...], tmp_path: Path
@@ -30,10 +39,8 @@ def test_every_rank_runs_where_the_plan_puts_it(
     for name, text in render_plan(plan(mapping), "slurm").items():
         (tmp_path / name).write_text(text)
     (tmp_path / "show.sh").write_text(SHOW_RANK)
-    sbatch = ["sbatch", "--wait", "--output=out.txt", "train.sbatch", "bash", "show.sh"]
-    ran = subprocess.run(sbatch, cwd=tmp_path, capture_output=True, text=True, timeout=30)
-    output = (tmp_path / "out.txt").read_text() if (tmp_path / "out.txt").exists() else ""
-    assert ran.returncode == 0, ran.stderr + output
+    assert ended(slurm, tmp_path, "bash", "show.sh") == "COMPLETED"
+    output = (tmp_path / "out.txt").read_text()
     assert ranks(output) == {place.rank: (place.node, place.gpu) for place in mapping}
     assert {line.split()[1] for line in output.splitlines()} == {str(len(mapping))}
     assert {line.split()[5] for line in output.splitlines()} == {mapping[0].node}
@@ -44,6 +51,12 @@ def test_a_failed_rank_ends_the_others_and_the_job(slurm: SlurmCluster, tmp_path
     for name, text in render_plan(plan(MIXED), "slurm").items():
         (tmp_path / name).write_text(text)
     trainer = '[ "$RANK" != 5 ] || exit 7; sleep 60'
-    sbatch = ["sbatch", "--wait", "--output=out.txt", "train.sbatch", "bash", "-c", trainer]
-    assert subprocess.run(sbatch, cwd=tmp_path, capture_output=True, timeout=30).returncode != 0
+    assert ended(slurm, tmp_path, "bash", "-c", trainer) == "FAILED"
     assert not (tmp_path / "finished.txt").exists()
+
+
+def test_nodes_of_two_sizes_are_asked_for_together() -> None:
+    same, different = (render_plan(plan(mapping), "slurm")["train.sbatch"] for mapping in (MIXED, SMALLER))
+    assert "#SBATCH --gpus-per-node=4\n" in same
+    assert "#SBATCH --gpus=6\n" in different
+    assert "--gpus-per-node" not in different
