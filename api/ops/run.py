@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import ipaddress
 import math
 import signal
@@ -88,7 +89,9 @@ def serve(
 
     Then: no new requests; those under way and running jobs get ``shutdown_s`` each; other jobs are queued again.
     """
-    # Both take most of a second to import, together; the socket listens meanwhile.
+    # Both take most of a second to import, together; the socket listens meanwhile. What they leave stays for good:
+    # looking for garbage in it would only hold up the start, and later a request now and then.
+    gc.disable()
     import uvicorn
 
     from api.app import create_app
@@ -106,6 +109,8 @@ def serve(
             ssl_certfile=str(tls.certificate) if tls else None, ssl_keyfile=str(tls.key) if tls else None,
         )
     )  # fmt: skip
+    gc.freeze()
+    gc.enable()
     with _known(engine, supervisor) if supervisor else contextlib.nullcontext():
         if not stopping.is_set():
             server.run(sockets=[listening])  # the application starts and stops the supervisor
