@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from api.access.keys import Key
     from planner.settings import Settings
 
-keys_app = typer.Typer(no_args_is_help=True, help="API keys: gpuplan keys create NAME --scope plan")
+keys_app = typer.Typer(no_args_is_help=True, help="API keys: gpuplan keys create NAME --scope read --scope plan")
 
 MetricsPort = Annotated[
     int | None,
@@ -259,7 +259,7 @@ def _announce(
         say(f"  metrics, without a key: {metrics_at}", markup=False)
     if open_to_loopback:
         say("  whoever is on this machine may use it; to serve others:", markup=False)
-        say("  gpuplan keys create NAME --scope plan; gpuplan serve --host 0.0.0.0", markup=False)
+        say("  gpuplan keys create NAME --scope read --scope plan; gpuplan serve --host 0.0.0.0", markup=False)
 
 
 def _days(days: float | None) -> dt.timedelta | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from importlib import import_module
+from typing import Annotated
 
 import typer
 
@@ -25,9 +26,27 @@ app = typer.Typer(
     name="gpuplan",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help="Plan GPU clusters from measured performance: proven, checked plans.\n\n"
-    "Start with: gpuplan plan serving examples/chat.yaml",
 )
+
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        command.out().print(f"gpuplan {version('gpuplan')}", markup=False)
+        raise typer.Exit
+
+
+@app.callback()
+def gpuplan(
+    version: Annotated[  # noqa: ARG001  its callback does it
+        bool, typer.Option("--version", is_eager=True, callback=_say_version, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Plan GPU clusters from measured performance: proven, checked plans.
+
+    Start with: gpuplan plan serving examples/chat.yaml
+    """
 
 
 @reports_errors

@@ -150,5 +150,8 @@ def _write_stopped(effort: Effort, engine: Engine) -> JobState | None:
         return queue.give_back(engine, claim)
     if effort.stop == "lost":
         return None
-    error = GpuplanError(f"stopped after {effort.limit_s:.0f} s: far over its time limit", fix="ask for less at once")
+    error = GpuplanError(
+        f"stopped after {effort.limit_s:.0f} s: far over its time limit",
+        fix="ask for less at once, or allow a larger time_limit_s",
+    )
     return queue.fail(engine, claim, problem(error, claim.job))

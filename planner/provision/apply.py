@@ -180,6 +180,7 @@ def _bring_up(
         failure = failure or put_all(work, "smaller units", how.take_over)
         if not failure:
             take_away(work)
+            units = seen(driver, name, frozenset(desired)) if how.wait_s else units  # fewer of some are wanted now
     if failure:
         done = {step.key for step in journal if step.state == "done"}
         rest = [change.key for change in todo if change.action != "leave" and change.key not in done]

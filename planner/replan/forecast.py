@@ -84,6 +84,8 @@ def forecast(
     if late_days:
         notes.append(f"the last {late_days} days are not known yet: forecast from before them")
     end = now - late_days * DAY
+    if not np.isfinite(rates[:end]).any():  # no whole day yet
+        return _around_mean(rates, start, num_hours, quantiles, notes)
     rates = np.concatenate([rates, np.full(max(0, end - len(rates)), np.nan)])[
         max(0, end - 3 * MOST_FIT_DAYS * DAY) : end
     ]

@@ -161,3 +161,10 @@ def test_the_dockerfile_keeps_the_rules_of_hadolint() -> None:
         [Path(sys.executable).parent / "hadolint", DEPLOY / "Dockerfile"], capture_output=True, text=True
     )
     assert done.returncode == 0, done.stdout
+
+
+def test_the_readme_lists_every_setting_with_its_default() -> None:
+    readme = (DEPLOY / "README.md").read_text(encoding="utf-8")
+    for name, field in Settings.model_fields.items():
+        default = "none" if field.default is None else field.default
+        assert f"| `GPUPLAN_{name.upper()}` | {default} |" in readme

@@ -67,6 +67,8 @@ def test_it_listens_on_loopback_only_and_reports_to_nobody(cluster: None) -> Non
         try:
             if int(process.name) == os.getpid() or not _descends_from_us(int(process.name)):
                 continue
+            if b"ray" not in (process / "cmdline").read_bytes():  # other tests' servers
+                continue
             for link in (process / "fd").iterdir():
                 inode = os.readlink(link).removeprefix("socket:[").removesuffix("]")
                 heard |= {sockets[inode]} if inode in sockets else set()
