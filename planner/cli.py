@@ -39,7 +39,7 @@ def _say_version(wanted: bool) -> None:
 
 @app.callback()
 def gpuplan(
-    version: Annotated[  # noqa: ARG001  its callback does it
+    version: Annotated[
         bool, typer.Option("--version", is_eager=True, callback=_say_version, help="Show the version and exit.")
     ] = False,
 ) -> None:
