@@ -17,6 +17,7 @@ import json
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -24,6 +25,8 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
 
 import numpy as np
 
@@ -110,8 +113,6 @@ async def load(port: int, num_clients: int, seconds: float, plan_every: int, rat
 
 def serve(database: str) -> tuple[subprocess.Popen[bytes], int, float]:
     """A real server with one worker: its process, its port, and the seconds until it answered."""
-    import socket
-
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -123,9 +124,10 @@ def serve(database: str) -> tuple[subprocess.Popen[bytes], int, float]:
     process = subprocess.Popen(command, stdout=nowhere, stderr=nowhere, env={**os.environ, **unlimited})  # noqa: S603
     while True:
         try:
-            socket.create_connection(("127.0.0.1", port)).close()
+            with urlopen(f"http://127.0.0.1:{port}/healthz", timeout=30) as answer:  # noqa: S310
+                answer.read()
             return process, port, time.perf_counter() - begun_s
-        except ConnectionRefusedError:
+        except URLError:
             if process.poll() is not None:
                 raise SystemExit("the server did not start") from None
             time.sleep(0.02)
@@ -169,7 +171,7 @@ def main() -> None:
         initialise_store(database)[0].dispose()
         process, port, start_s = serve(database)
         try:
-            print(f"first answer after {start_s:.2f} s; idle server {rss_mib(process.pid):.0f} MiB")
+            print(f"first /healthz after {start_s:.2f} s; idle server {rss_mib(process.pid):.0f} MiB")
             before_s = cpu_s(process.pid)
             seen, seconds = asyncio.run(
                 load(port, asked_for.clients, asked_for.seconds, asked_for.plan_every, asked_for.rate)
