@@ -124,7 +124,7 @@ def serve(database: str) -> tuple[subprocess.Popen[bytes], int, float]:
     process = subprocess.Popen(command, stdout=nowhere, stderr=nowhere, env={**os.environ, **unlimited})  # noqa: S603
     while True:
         try:
-            with urlopen(f"http://127.0.0.1:{port}/healthz", timeout=30) as answer:  # noqa: S310
+            with urlopen(f"http://127.0.0.1:{port}/healthz", timeout=30) as answer:
                 answer.read()
             return process, port, time.perf_counter() - begun_s
         except URLError:
