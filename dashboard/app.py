@@ -1,0 +1,15 @@
+"""The dashboard as a web application: ``gpuplan dashboard`` runs it, or ``streamlit run dashboard/app.py``.
+
+The script of the pages lies beside them: next to a folder called ``pages`` Streamlit would take its files for pages of
+their own when the first visitor comes by a deep link.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import streamlit as st
+
+from dashboard import states
+
+app = st.App(Path(__file__).parent / "pages" / "frame.py", on_script_error=states.defect)

@@ -1,0 +1,7 @@
+"""Experts."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+st.title("Experts")

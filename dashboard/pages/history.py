@@ -1,0 +1,7 @@
+"""History."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+st.title("History")

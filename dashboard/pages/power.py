@@ -1,0 +1,7 @@
+"""Power."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+st.title("Power")

@@ -1,0 +1,7 @@
+"""Profiles."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+st.title("Profiles")

@@ -1,0 +1,7 @@
+"""Training."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+st.title("Training")
