@@ -9,7 +9,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import streamlit as st
+from starlette.middleware import Middleware
 
 from dashboard import states
+from dashboard.document import OwnDocument
 
-app = st.App(Path(__file__).parent / "pages" / "frame.py", on_script_error=states.defect)
+app = st.App(
+    Path(__file__).parent / "pages" / "frame.py",
+    middleware=[Middleware(OwnDocument)],
+    on_script_error=states.defect,
+)
