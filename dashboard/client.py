@@ -163,8 +163,11 @@ class Client:
 
 @cache
 def _pool(url: str) -> httpx.Client:
-    """Connections to a service; threads share them."""
-    return httpx.Client(base_url=url, timeout=TIMEOUT_S, headers={"User-Agent": "gpuplan-dashboard"})
+    """Connections to a service; threads share them. No proxy leads to this machine itself."""
+    near = httpx.URL(url).host in ("localhost", "127.0.0.1", "::1")
+    return httpx.Client(
+        base_url=url, timeout=TIMEOUT_S, trust_env=not near, headers={"User-Agent": "gpuplan-dashboard"}
+    )
 
 
 def _given(query: dict[str, str | int | None]) -> dict[str, str | int]:

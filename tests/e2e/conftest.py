@@ -1,0 +1,99 @@
+"""A real browser on a real dashboard with a real service, as ``gpuplan dashboard`` runs them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+
+sync_api = pytest.importorskip("playwright.sync_api")
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+"""Installed ones, by the names that distributions give them; else the one that Playwright has fetched."""
+
+FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+         "--disable-component-update", "--disable-sync")  # fmt: skip
+
+WIDTHS_PX = {"desk": 1280, "phone": 390}
+
+PATIENCE_MS = 30_000
+"""For anything to appear: machines that run tests are busy."""
+
+OpenPage = Callable[..., Any]
+
+
+def run_gpuplan(*words: str, folder: Path, **environment: str) -> subprocess.Popen[str]:
+    """A ``gpuplan`` process whose store is in a folder."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("GPUPLAN_")}
+    command = [sys.executable, "-m", "planner.cli", *words]
+    return subprocess.Popen(command, cwd=folder, env={**inherited, **environment, "PYTHONPATH": str(Path.cwd())},
+                            stdout=subprocess.PIPE, text=True)  # fmt: skip
+
+
+def announced(process: subprocess.Popen[str]) -> dict[str, Any]:
+    """What a process started with ``--json`` says of itself."""
+    assert process.stdout is not None
+    document: dict[str, Any] = json.loads("".join(iter(process.stdout.readline, "}\n")) + "}")
+    return document
+
+
+@pytest.fixture(scope="session")
+def dashboard_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a dashboard with a service of its own."""
+    process = run_gpuplan("dashboard", "--port", "0", "--no-browser", "--json", folder=tmp_path_factory.mktemp("store"))
+    try:
+        yield announced(process)["url"]
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """Chromium."""
+    found = next(filter(None, map(shutil.which, BROWSERS)), None)
+    with sync_api.sync_playwright() as playwright:
+        if found is None and not Path(playwright.chromium.executable_path).exists():
+            pytest.skip("no Chromium: install Debian's chromium, or run `playwright install chromium`")
+        running = playwright.chromium.launch(executable_path=found, args=list(FLAGS))
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def open_page(browser: Any, dashboard_url: str) -> Iterator[OpenPage]:
+    """``open_page("serving?rate=12")``: the page when it has been drawn. Errors in the console fail the test."""
+    errors: list[str] = []
+    contexts = []
+
+    def open_it(
+        address: str, width: Literal["desk", "phone"] = "desk", scheme: Literal["light", "dark"] = "light"
+    ) -> Any:
+        context = browser.new_context(viewport={"width": WIDTHS_PX[width], "height": 900}, color_scheme=scheme)
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(PATIENCE_MS)
+        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.goto(f"{dashboard_url}/{address}")
+        drawn(page)
+        return page
+
+    yield open_it
+    for context in contexts:
+        context.close()
+    assert not errors, errors
+
+
+def drawn(page: Any) -> None:
+    """Wait until the script of the page has run to its end and what it drew is there."""
+    page.get_by_role("heading", level=1).wait_for()
+    page.wait_for_function("document.querySelector('[data-testid=stApp]').dataset.testScriptState === 'notRunning'")
+    page.wait_for_function("!document.querySelector('[data-testid=stSkeleton], [data-stale=true]')")
