@@ -1,7 +1,41 @@
-"""Experts."""
+"""Experts: which GPU holds which expert of a mixture, and what that is worth."""
 
 from __future__ import annotations
 
 import streamlit as st
 
+from dashboard import address, connection, downloads, replanning, start, states
+from dashboard.client import Refused
+from dashboard.experts import choices, controls, headline, load
+
+TABS = ("Load", "Choices", "Workloads", "Moves", "Keep")
+
 st.title("Experts")
+client = connection.client()
+begin = start.spec(client, "experts")
+with address.noted():
+    left, right = st.columns([1, 2.6], gap="medium")
+    with left:
+        spec = controls.show(client, begin)
+    with right:
+        try:
+            plan = replanning.plan(client, "experts", spec)
+        except Refused as error:
+            states.refused(error)
+            st.stop()
+        if not states.no_plan(plan):
+            headline.show(plan)
+            tabs = dict(
+                zip(TABS, st.tabs(TABS, key="experts_view", on_change="rerun", bind="query-params"), strict=True)
+            )
+            shown = {
+                "Load": lambda: load.show(client, plan),
+                "Choices": lambda: choices.curves(plan),
+                "Workloads": lambda: choices.workloads(plan),
+                "Moves": lambda: choices.moves(plan),
+                "Keep": lambda: downloads.show(client, plan),
+            }
+            for name, tab in tabs.items():
+                if tab.open:
+                    with tab:
+                        shown[name]()

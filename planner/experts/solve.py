@@ -6,8 +6,9 @@ import numpy as np
 
 from planner.clock import Clock
 from planner.experts.advice import hops_curve, redundancy_curve, statements
+from planner.experts.baselines import baseline_placements
 from planner.experts.dispatch import best_dispatch, best_dispatch_near_home
-from planner.experts.eplb import default_placement, greedy_global, greedy_hierarchical
+from planner.experts.eplb import default_placement
 from planner.experts.grouplocal import away_from
 from planner.experts.measure import Measured, balancedness, measure
 from planner.experts.place import Placed, objective_of, place
@@ -160,17 +161,9 @@ def _results(spec: ExpertsSpec, problem: Problem, held: Ints, share: Floats | No
 
 
 def _baselines(spec: ExpertsSpec, problem: Problem) -> dict[str, Baseline]:
-    """The default placement and EPLB's greedy on the mean load: hierarchical where there are groups, else global."""
-    topology = problem.topology
-    load = problem.mean_load
-    if spec.groups is not None and topology.nodes > 1:
-        greedy = greedy_hierarchical(load, topology.gpus, topology.num_slots, topology.nodes, spec.groups)
-    else:
-        greedy = greedy_global(load, topology.gpus, topology.num_slots)
-    default = default_placement(len(problem.layers), problem.num_experts, topology.num_slots)
     found = {}
-    for name, slots in (("default", default), ("greedy", greedy)):
-        measured = measure(problem, even_share(held_of(slots, problem.num_experts, topology.gpus)))
+    for name, slots in baseline_placements(spec, problem).items():
+        measured = measure(problem, even_share(held_of(slots, problem.num_experts, problem.topology.gpus)))
         found[name] = Baseline.model_validate({"name": name, **_metrics(measured).model_dump()})
     return found
 
