@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import streamlit as st
 
-from dashboard import address, connection, downloads, replanning, start, states
+from dashboard import address, connection, downloads, replanning, start, states, tabs
 from dashboard.client import Refused
 from dashboard.experts import choices, controls, headline, load
-
-TABS = ("Load", "Choices", "Workloads", "Moves", "Keep")
 
 st.title("Experts")
 client = connection.client()
@@ -25,17 +23,11 @@ with address.noted():
             st.stop()
         if not states.no_plan(plan):
             headline.show(plan)
-            tabs = dict(
-                zip(TABS, st.tabs(TABS, key="experts_view", on_change="rerun", bind="query-params"), strict=True)
-            )
-            shown = {
+            parts = {
                 "Load": lambda: load.show(client, plan),
                 "Choices": lambda: choices.curves(plan),
                 "Workloads": lambda: choices.workloads(plan),
                 "Moves": lambda: choices.moves(plan),
                 "Keep": lambda: downloads.show(client, plan),
             }
-            for name, tab in tabs.items():
-                if tab.open:
-                    with tab:
-                        shown[name]()
+            tabs.show(parts, key="experts_view")
