@@ -48,8 +48,8 @@ class SavedPowerPlan(PowerPlan):
 SavedPlan = SavedServingPlan | SavedExpertsPlan | SavedTrainingPlan | SavedPowerPlan
 
 PATHS: dict[JobKind, str] = {
-    "plan": "/v1/plans", "simulation": "/v1/simulations", "sweep": "/v1/sweeps", "replan": "/v1/jobs",
-    "deployment": "/v1/jobs",
+    "plan": "/v1/plans", "simulation": "/v1/simulations", "sweep": "/v1/sweeps",
+    "validation": "/v1/validations", "replan": "/v1/jobs", "deployment": "/v1/jobs",
 }  # fmt: skip
 """Where the answer of a job of each kind is found, under its id."""
 

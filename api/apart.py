@@ -53,4 +53,4 @@ def _tried(function: Callable[..., T], arguments: tuple[Any, ...]) -> tuple[T | 
         return function(*arguments), None
     except GpuplanError as error:
         return None, {"status": error.http_status, "title": error.title, "detail": error.detail, "field": error.field,
-                      "fix": error.fix}  # fmt: skip
+                      "fix": error.fix, "mistakes": error.mistakes}  # fmt: skip

@@ -26,8 +26,11 @@ from api.problems import PROBLEMS, Mistake, Problem, answer_problems
 from api.routers import (
     audit,
     comparisons,
+    coverage,
     deployments,
+    imports,
     jobs,
+    loads,
     planners,
     plans,
     prices,
@@ -35,6 +38,9 @@ from api.routers import (
     services,
     simulations,
     sweeps,
+    timelines,
+    validations,
+    workloads,
 )
 from api.waiting import Waiting
 from planner.settings import Settings, settings
@@ -48,8 +54,10 @@ NUM_THREADS = 12
 """For what waits on the store: fewer than the connections that an engine opens (15), so that none waits for one."""
 
 ROUTERS = (
-    plans.router, comparisons.router, simulations.router, sweeps.router, jobs.router, planners.router, profiles.router,
-    prices.router, services.router, deployments.router, audit.router,
+    plans.router, comparisons.router, simulations.router, sweeps.router, jobs.router, planners.router,
+    imports.router, coverage.router, profiles.router, validations.router,
+    prices.router, services.router, deployments.router, audit.router, workloads.router,
+    timelines.router, loads.router,
 )  # fmt: skip
 
 

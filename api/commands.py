@@ -31,11 +31,10 @@ MetricsHost = Annotated[str, typer.Option("--metrics-host", help="address for --
 
 def register(app: typer.Typer) -> None:
     """Add the commands of the service to the command line."""
-    app.command()(serve)
-    app.command()(worker)
-    app.command()(backup)
-    app.command()(restore)
-    app.add_typer(keys_app, name="keys")
+    for panel, functions in {command.SERVICE: (serve, worker), command.STORE: (backup, restore)}.items():
+        for function in functions:
+            app.command(rich_help_panel=panel)(function)
+    app.add_typer(keys_app, name="keys", rich_help_panel=command.SERVICE)
 
 
 @reports_errors
@@ -48,8 +47,12 @@ def serve(
     require_key: Annotated[
         bool, typer.Option("--require-key", help="on loopback too, as behind a proxy on this machine")
     ] = False,
-    tls_certificate: Annotated[Path | None, typer.Option("--tls-certificate", metavar="PEM", dir_okay=False)] = None,
-    tls_key: Annotated[Path | None, typer.Option("--tls-key", metavar="PEM", dir_okay=False)] = None,
+    tls_certificate: Annotated[
+        Path | None, typer.Option("--tls-certificate", metavar="PEM", dir_okay=False, help="serve HTTPS with this")
+    ] = None,
+    tls_key: Annotated[
+        Path | None, typer.Option("--tls-key", metavar="PEM", dir_okay=False, help="its private key")
+    ] = None,
     metrics_port: MetricsPort = None,
     metrics_host: MetricsHost = "127.0.0.1",
     database: Database = None,
@@ -95,7 +98,9 @@ def worker(
         if json_output:
             command.print_json({"processes": processes, "metrics": metrics_at})
         else:
-            command.err().print(f"{processes} worker processes; Ctrl+C ends them", markup=False)
+            command.err().print(
+                f"{processes} worker process{'' if processes == 1 else 'es'}; Ctrl+C ends the work", markup=False
+            )
         run.work(engine, settings)
 
 
@@ -129,7 +134,10 @@ def create_key(
 @keys_app.command("list")
 @reports_errors
 def list_keys(database: Database = None, json_output: Json = False) -> None:
-    """List every key there was, oldest first."""
+    """List every key there was, oldest first.
+
+    Example: gpuplan keys list
+    """
     from rich.table import Table
 
     from api.access import keys_store
@@ -148,9 +156,14 @@ def list_keys(database: Database = None, json_output: Json = False) -> None:
 @keys_app.command("revoke")
 @reports_errors
 def revoke_key(
-    key_id: Annotated[str, typer.Argument(metavar="ID")], database: Database = None, json_output: Json = False
+    key_id: Annotated[str, typer.Argument(metavar="ID", help="as `gpuplan keys list` shows it")],
+    database: Database = None,
+    json_output: Json = False,
 ) -> None:
-    """End a key. Servers stop taking it within 5 seconds."""
+    """End a key. Servers stop taking it within 5 seconds.
+
+    Example: gpuplan keys revoke 3f2a9c
+    """
     from api.access import keys_store
 
     engine = command.open_store(database)
@@ -176,7 +189,8 @@ def backup(
 
     from profiles import backup as backups
 
-    copy = backups.backup(_settings(database).database_url, file)
+    with command.progressing("copying"):
+        copy = backups.backup(_settings(database).database_url, file)
     if json_output:
         command.print_json(asdict(copy))
     else:
@@ -190,7 +204,10 @@ def restore(
     database: Database = None,
     json_output: Json = False,
 ) -> None:
-    """Put a copy in the store's place, while nothing uses the store. What was there is kept as FILE.before-restore."""
+    """Put a copy in the store's place, while nothing uses the store. What was there is kept as FILE.before-restore.
+
+    Example: gpuplan restore gpuplan-monday.db --yes
+    """
     from dataclasses import asdict
 
     from profiles import backup as backups
@@ -198,7 +215,8 @@ def restore(
 
     if not yes:
         raise InvalidInput("replaces the store", field="restore", fix="add --yes if you mean it")
-    copy = backups.restore(_settings(database).database_url, file)
+    with command.progressing("copying"):
+        copy = backups.restore(_settings(database).database_url, file)
     if json_output:
         command.print_json(asdict(copy))
         return

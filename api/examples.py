@@ -1,11 +1,11 @@
-"""A worked request for each planner, for the documentation: the specs of ``examples/`` in short."""
+"""A worked request for each planner: what the documentation shows, and what the dashboard's pages open with."""
 
 from __future__ import annotations
 
 from typing import Any
 
 SPECS: dict[str, dict[str, Any]] = {
-    "serving": {
+    "serving": {  # examples/chat.yaml
         "kind": "serving",
         "name": "chat",
         "services": [
@@ -13,32 +13,65 @@ SPECS: dict[str, dict[str, Any]] = {
                 "name": "chat",
                 "model": "meta-llama/Llama-3.1-8B-Instruct",
                 "slo": {"ttft_ms": 2000, "tpot_ms": 100},
+                "allow_roofline": True,
                 "workload": {
                     "requests_per_s": 8,
                     "distribution": {
-                        "input_tokens": [1, 512, 2048, 8192],
-                        "output_tokens": [1, 256, 1024],
-                        "fractions": [[0.35, 0.15], [0.25, 0.15], [0.07, 0.03]],
+                        "input_tokens": [1, 128, 512, 1024, 2048, 4096, 8192],
+                        "output_tokens": [1, 64, 256, 512, 1024],
+                        "fractions": [
+                            [0.060, 0.080, 0.040, 0.010],
+                            [0.080, 0.130, 0.060, 0.020],
+                            [0.060, 0.110, 0.060, 0.010],
+                            [0.040, 0.060, 0.040, 0.010],
+                            [0.030, 0.040, 0.010, 0.005],
+                            [0.020, 0.020, 0.004, 0.001],
+                        ],
                     },
                 },
             }
         ],
+        "offers": {"providers": ["aws"], "regions": ["us-east-1"]},
     },
-    "experts": {
+    "experts": {  # examples/experts.yaml
         "kind": "experts",
-        "name": "one-layer",
-        "topology": {"gpus": 4, "nodes": 2, "slots_per_gpu": 3},
-        "workloads": [{"name": "chat", "counts": [[9100, 1200, 800, 450, 3300, 620, 710, 1500]]}],
+        "name": "two-workloads",
+        "topology": {"gpus": 8, "nodes": 2, "slots_per_gpu": 3},
+        "workloads": [
+            {
+                "name": "chat",
+                "weight": 2,
+                "counts": [
+                    [9100, 1200, 800, 450, 3300, 620, 710, 1500, 260, 5400, 980, 330, 1100, 760, 2400, 90],
+                    [400, 5200, 640, 7300, 310, 1250, 2600, 880, 1900, 120, 3500, 270, 560, 1480, 990, 3600],
+                    [2100, 830, 6400, 150, 1700, 4800, 390, 920, 3100, 610, 240, 2700, 1350, 500, 4200, 1010],
+                ],
+            },
+            {
+                "name": "code",
+                "counts": [
+                    [4200, 2900, 700, 910, 5100, 480, 1600, 2200, 350, 3000, 1400, 620, 900, 1800, 2700, 140],
+                    [950, 2400, 1300, 5600, 700, 2100, 4100, 640, 2500, 380, 1900, 520, 830, 2600, 1200, 2300],
+                    [3300, 1200, 3900, 420, 2900, 2600, 800, 1700, 2000, 1150, 610, 3400, 980, 720, 2300, 1900],
+                ],
+            },
+        ],
+        "curves": True,
     },
-    "training": {
+    "training": {  # four nodes, of which those of a switch are not neighbours; GB/s between nodes, one way
         "kind": "training",
         "name": "pretrain-8b",
         "model": "meta-llama/Llama-3.1-8B",
         "sequence_length": 8192,
         "global_batch": 128,
         "tokens": 15.0e9,
-        "cluster": {"groups": [{"name": "h100", "gpu": "H100", "nodes": 2, "gpus_per_node": 8,
-                                "between_gb_per_s": 400, "nic": "infiniband"}]},
+        "cluster": {
+            "groups": [{"name": "h100", "gpu": "H100", "nodes": 4, "gpus_per_node": 8, "between_gb_per_s": 50,
+                        "nic": "infiniband"}],
+            "gb_per_s": [[0, 12, 45, 12], [12, 0, 12, 45], [45, 12, 0, 12], [12, 45, 12, 0]],
+        },
+        "choices": {"frameworks": ["megatron-lm"], "pipeline_parallel": [1, 2], "context_parallel": [1],
+                    "recompute": ["none", "selective"]},
     },
     "power": {
         "kind": "power",
@@ -71,6 +104,13 @@ SIMULATION_REQUESTS: dict[str, Any] = {
             "plan_id": "2d711642b726b04401627ca9fbac32f5",
             "traffic": {"chat": {"arrivals": "gamma", "cv": 3, "duration_s": 1800}},
         },
+    }
+}
+
+VALIDATION_REQUESTS: dict[str, Any] = {
+    "stored": {
+        "summary": "how wrong latencies would be on GPU types that nobody measured",
+        "value": {"part": "serving", "hold_out": "gpu"},
     }
 }
 

@@ -85,9 +85,9 @@ class Refused(GpuplanError):
 
     def __init__(
         self, status: int, detail: str, *, title: str | None = None, field: str | None = None, fix: str | None = None,
-        headers: Mapping[str, str] | None = None,
+        mistakes: Sequence[tuple[str, str]] = (), headers: Mapping[str, str] | None = None,
     ) -> None:  # fmt: skip
-        super().__init__(detail, field=field, fix=fix)
+        super().__init__(detail, field=field, fix=fix, mistakes=mistakes)
         self.http_status = status
         self.title = title or HTTPStatus(status).phrase.lower()
         self.headers = dict(headers or {})
@@ -182,9 +182,11 @@ def _of_error(request: Request, error: GpuplanError) -> Response:
                        headers={"Retry-After": str(RETRY_STORE_S)})  # fmt: skip
     if isinstance(error, FailedCheck):
         _log.error("failed check: %s", error)
+    mistakes = [Mistake(field=field, detail=detail) for field, detail in error.mistakes]
     return problem(
-        request, error.http_status, error.title, error.detail, field=error.field, fix=error.fix, headers=headers
-    )
+        request, error.http_status, error.title, error.detail, field=error.field, fix=error.fix, errors=mistakes,
+        headers=headers,
+    )  # fmt: skip
 
 
 def _of_mistakes(request: Request, found: Sequence[Any]) -> Response:

@@ -19,6 +19,9 @@ MOST_GIVEN = 1_000_000
 MOST_PRICES = 100_000
 """Of one POST: what the largest cloud lists for all its GPU instances and regions."""
 
+MOST_LINES = 10_000
+"""Of a file of measurements that is validated: some minutes of work. Published ones have some thousands."""
+
 
 class ServingRequest(SolveOptions):
     """Plan which GPUs serve this traffic."""
@@ -124,6 +127,29 @@ class ComparisonRequest(Frozen):
     """Two saved plans: what changed from the first to the second."""
 
     plans: Annotated[tuple[Annotated[str, Field(min_length=1, max_length=64)], ...], Field(min_length=2, max_length=2)]
+
+
+class ValidationRequest(Frozen):
+    """Measurements to predict and compare: those of a CSV file, or those that are stored."""
+
+    part: Literal["serving", "power", "training"]
+    csv: Annotated[str, Field(min_length=1, max_length=16 * 2**20)] | None = Field(
+        default=None,
+        description="the text of a file in the columns of inference-latency (serving), inference-power, "
+        "training-iterations or fsdp-throughput; null: what is stored",
+    )
+    hold_out: Annotated[str, Field(max_length=20)] | None = Field(
+        default=None,
+        description="predict each of these from the other rows: random, tp, lengths, concurrency, batch, model, gpu, "
+        "gpus. null: predict a file from what is stored, and what is stored with `random`",
+    )
+    seed: int = Field(default=0, ge=0, le=2**31 - 1, description="of random folds")
+
+    @model_validator(mode="after")
+    def _not_too_long(self) -> ValidationRequest:
+        if self.csv is not None and (num_lines := self.csv.count("\n")) > MOST_LINES:
+            raise ValueError(f"csv: has {num_lines:,} lines, at most {MOST_LINES:,} are validated at once")
+        return self
 
 
 class PricesRequest(Frozen):

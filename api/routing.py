@@ -24,6 +24,11 @@ READERS = Depends(needs("read"))
 ADMINS = Depends(needs("admin"))
 """Dependencies of routes that do not."""
 
+ANY_FILE: dict[str, Any] = {"requestBody": {"required": True, "content": {
+    "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+}}}  # fmt: skip
+"""``openapi_extra`` of routes whose body is a file as it is."""
+
 
 class StrictRoute(APIRoute):
     """A route of those who have a key, with no parameters but its own.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import altair as alt
 import pandas as pd
@@ -17,7 +18,7 @@ COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#8
 LIMIT_COLOUR = "#D55E00"
 """Of lines that must not be crossed: SLOs, budgets, memory limits. They are dashed too: never colour alone."""
 
-SEQUENTIAL = "cividis"
+SEQUENTIAL: Final = "cividis"
 """Of heatmaps: even in lightness, and the same to colour-blind readers."""
 
 HEIGHT_PX = 300

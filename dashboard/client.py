@@ -19,7 +19,8 @@ TIMEOUT_S = 70.0
 FIRST_WAIT_S, POLL_S = 1, 0.25
 """A request waits for its answer first, then asks again and again, so that the page can be left meanwhile."""
 
-ENDED = ("done", "failed", "cancelled")
+UNDER_WAY = ("queued", "running")
+"""Statuses of a job that has no answer yet. What a job leads to says so with 202; the job itself always with 200."""
 
 
 class ServiceError(Exception):
@@ -119,25 +120,24 @@ class Client:
         Whoever stops asking cancels the job.
         """
         answer = self.post(path, body, FIRST_WAIT_S)
-        if answer.status != 202:
-            yield answer.document
-            return
-        job, where = answer.document, answer.location
+        where = answer.location
         try:
-            while job["status"] not in ENDED:
+            while answer.document.get("status") in UNDER_WAY:
+                job = answer.document
                 yield Progress(job["progress"], job["progress_label"], job["id"])
                 time.sleep(POLL_S)
-                job = self.get(f"/v1/jobs/{job['id']}")
+                answer = self.read(where)
         finally:
-            if job["status"] not in ENDED:
-                self._cancel(job["id"])
-        if job["status"] == "cancelled":
+            if answer.document.get("status") in UNDER_WAY:
+                self._cancel(answer.document["id"])
+        ended = answer.document
+        if ended.get("status") == "cancelled":
             raise Refused(
                 {"status": 409, "title": "cancelled", "detail": "somebody cancelled this", "fix": "ask again"}
             )
-        if job["status"] == "failed":
-            raise Refused(job["problem"] or {"title": "failed", "detail": "the job failed", "status": 500})
-        yield self.get(where)
+        if ended.get("status") == "failed":
+            raise Refused(ended["problem"] or {"title": "failed", "detail": "the job failed", "status": 500})
+        yield ended
 
     def _cancel(self, job_id: str) -> None:
         try:

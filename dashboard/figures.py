@@ -44,7 +44,8 @@ def usd(amount: float | None, per: str = "") -> str:
     """Dollars: cents below a hundred, none above. ``per``: h, month ..."""
     if amount is None:
         return "–"
-    text = f"${amount:,.2f}" if abs(amount) < 100 else f"${amount:,.0f}"
+    sign = "−" if amount < 0 else ""
+    text = f"{sign}${abs(amount):,.2f}" if abs(amount) < 100 else f"{sign}${abs(amount):,.0f}"
     return f"{text}/{per}" if per else text
 
 
@@ -62,6 +63,8 @@ def milliseconds(time_ms: float | None) -> str:
     """Time in ms, in s from ten seconds on."""
     if time_ms is None:
         return "–"
+    if time_ms >= 1e6:
+        return f"{time_ms / 1000:,.0f} s"
     return f"{time_ms / 1000:,.3g} s" if time_ms >= 10_000 else f"{time_ms:,.4g} ms"
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from dashboard import uploads
+from dashboard import address, uploads
 from dashboard.client import Client, Document, Refused
 
 
@@ -43,14 +43,14 @@ def spec(client: Client, kind: str) -> Start:
 
 def _choose(client: Client, kind: str, plan_id: str) -> None:
     saved = client.get("/v1/plans", kind=kind, limit=20)["plans"]
-    labels = {p["id"]: f"{p['name'] or kind}, {p['outcome']}, {p['created_at'][:16].replace('T', ' ')}" for p in saved}
+    labels = {p["id"]: _label(p, kind) for p in saved}
     if plan_id:
         labels.setdefault(plan_id, plan_id)
     options = ["", *labels]
     chosen = st.selectbox("Saved plan", options, index=options.index(plan_id), key=f"start of {kind} {plan_id}",
                           format_func=lambda i: labels.get(i, "the built-in example"))  # fmt: skip
     if chosen != plan_id:
-        _begin_with(chosen)
+        address.begin_with(chosen)
     given = uploads.ask("Spec file", ("yaml", "yml", "json"), key=f"spec of {kind}")
     if given is None or st.session_state.get(f"used spec of {kind}") == given:
         return
@@ -67,14 +67,13 @@ def _choose(client: Client, kind: str, plan_id: str) -> None:
         st.warning("This takes longer than a minute: it will be in the list of saved plans.")
         return
     st.session_state[f"used spec of {kind}"] = given
-    _begin_with(made.document["id"])
+    address.begin_with(made.document["id"])
 
 
-def _begin_with(plan_id: str) -> None:
-    st.query_params.clear()
-    if plan_id:
-        st.query_params["plan"] = plan_id
-    st.rerun()
+def _label(entry: Document, kind: str) -> str:
+    """A plan in a list; with its id, because Streamlit tells choices apart by what they are called."""
+    when = entry["created_at"][:16].replace("T", " ")
+    return f"{entry['name'] or kind}, {entry['outcome']}, {when}, {entry['id'][:6]}"
 
 
 def _example(client: Client, kind: str) -> Document:

@@ -17,6 +17,9 @@ Row = Mapping[str, Any]
 PAGE_ROWS = 20
 """Rows that are sent at once."""
 
+SHORT = 12
+"""Letters of a cell that is never broken into lines: names of GPUs, dates."""
+
 _STYLE = """<style>
 .gpuplan-table {overflow-x: auto; margin: 0 0 .5rem 0}
 .gpuplan-table:focus-visible {outline: 2px solid currentColor}
@@ -24,6 +27,7 @@ _STYLE = """<style>
 .gpuplan-table th, .gpuplan-table td {padding: .3rem .6rem; text-align: left; vertical-align: top}
 .gpuplan-table th, .gpuplan-table td {border: 0; border-bottom: 1px solid #8884}
 .gpuplan-table .number {text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap}
+.gpuplan-table .short {white-space: nowrap}
 .gpuplan-table [title] {text-decoration: underline dotted #8888; text-underline-offset: .2em; cursor: help}
 </style>"""
 
@@ -98,11 +102,11 @@ def _cell(value: Any, is_number: bool) -> str:
     inner = escape(_text(value))
     if isinstance(value, Cell) and value.about:
         inner = f"<span{_title(value.about)}>{inner}</span>"
-    return f"<td{_class(is_number)}>{inner}</td>"
+    return f"<td{_class(is_number, is_short=len(str(value)) <= SHORT)}>{inner}</td>"
 
 
-def _class(is_number: bool) -> str:
-    return ' class="number"' if is_number else ""
+def _class(is_number: bool, is_short: bool = False) -> str:
+    return ' class="number"' if is_number else ' class="short"' if is_short else ""
 
 
 def _title(text: str | None) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,19 +9,27 @@ from rich.text import Text
 
 from planner import command
 from planner.command import Database, Json, reports_errors
+from planner.completion import deploy_targets, plan_ids
+from planner.completion import deployments as deployment_names
+from planner.figures import counted
 
 if TYPE_CHECKING:
-    from sqlalchemy import Engine
-
     from planner.provision.apply import Applied
     from planner.provision.changes import Change
 
 Target = Annotated[
     str,
-    typer.Option("--target", help="local[:DIR], kubernetes[:CONTEXT/NAMESPACE] or skypilot[:DIR]"),
+    typer.Option(
+        "--target",
+        help="local[:DIR], kubernetes[:CONTEXT/NAMESPACE], skypilot[:DIR] or slurm[:DIR]",
+        autocompletion=deploy_targets,
+    ),
 ]
-SomeTarget = Annotated[str | None, typer.Option("--target", help="where; not needed where it is at one target only")]
-Name = Annotated[str, typer.Argument(help="name of the deployment")]
+SomeTarget = Annotated[
+    str | None,
+    typer.Option("--target", help="where; not needed where it is at one target only", autocompletion=deploy_targets),
+]
+Name = Annotated[str, typer.Argument(help="name of the deployment", autocompletion=deployment_names)]
 Yes = Annotated[bool, typer.Option("--yes", help="do it; without this, only show what would change")]
 Wait = Annotated[
     float,
@@ -40,7 +46,10 @@ TakeOver = Annotated[bool, typer.Option("--take-over", help="also what others ch
 
 @reports_errors
 def apply(
-    plan: Annotated[str, typer.Argument(help="file of a serving or training plan, or the id of a saved one")],
+    plan: Annotated[
+        str,
+        typer.Argument(help="file of a serving or training plan, or the id of a saved one", autocompletion=plan_ids),
+    ],
     target: Target,
     name: Annotated[str | None, typer.Option("--name", help="name of the deployment; default: the spec's")] = None,
     yes: Yes = False,
@@ -68,7 +77,7 @@ def apply(
 
     engine = command.open_store(database)
     driver = driver_for(target)
-    wanted = checked_plan(_plan(engine, plan), driver, engine)
+    wanted = checked_plan(command.plan_named(plan, database), driver, engine)
     name = name_for(wanted.spec.name) if name is None else checked_name(name)
     found = would_change(engine, driver, wanted, name, take_over)
     if not yes:
@@ -141,7 +150,8 @@ def withdraw(
         found = applying.would_change(engine, driver, None, name)
         _show_changes(found, f"{name} at {driver.target}", json_output)
         return
-    removed = applying.withdraw(engine, driver, name, cli_actor())
+    with command.progressing("removing"):
+        removed = applying.withdraw(engine, driver, name, cli_actor())
     if json_output:
         command.print_json(_json(removed))
     else:
@@ -153,6 +163,8 @@ def status(name: Name, target: SomeTarget = None, database: Database = None, jso
     """Say how a deployment stands: what differs from its plan, field by field, and what is ready.
 
     Exit code 0 where all is as planned, 6 where something differs or is not ready.
+
+    Example: gpuplan status chat
     """
     from planner.provision.draw import draw_changes, draw_units
     from planner.provision.history import target_of
@@ -161,7 +173,8 @@ def status(name: Name, target: SomeTarget = None, database: Database = None, jso
 
     engine = command.open_store(database)
     driver = driver_for(target or target_of(engine, name))
-    found = status_of(engine, driver, name)
+    with command.progressing("asking the target"):
+        found = status_of(engine, driver, name)
     if json_output:
         command.print_json({**_json(found), "as_planned": found.as_planned})
     else:
@@ -179,7 +192,10 @@ def status(name: Name, target: SomeTarget = None, database: Database = None, jso
 
 @reports_errors
 def deployments(database: Database = None, json_output: Json = False) -> None:
-    """List what was applied where: the newest state of each deployment."""
+    """List what was applied where: the newest state of each deployment.
+
+    Example: gpuplan deployments
+    """
     from planner.draw import draw_table
     from planner.provision import store
     from planner.types import Table
@@ -191,16 +207,7 @@ def deployments(database: Database = None, json_output: Json = False) -> None:
     columns = ("name", "target", "state", "plan", "since")
     rows = tuple((each.name, each.target, each.state, each.plan_id[:12], f"{each.created_at:%Y-%m-%d %H:%M} UTC")
                  for each in found)  # fmt: skip
-    draw_table(Table(title=f"{len(found)} deployments", columns=columns, rows=rows), command.out())
-
-
-def _plan(engine: Engine, plan: str) -> Any:
-    from planner.provision.history import saved_plan
-    from planner.service import read_plan
-
-    if os.path.exists(plan) or Path(plan).suffix:  # pathlib's raises where a name is too long
-        return read_plan(Path(plan))
-    return saved_plan(engine, plan)
+    draw_table(Table(title=counted(len(found), "deployment"), columns=columns, rows=rows), command.out())
 
 
 def _json(value: Any) -> Any:

@@ -14,14 +14,21 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 from rich.console import Console
 
-from planner.errors import FailedCheck, GpuplanError, InvalidInput
+from planner.errors import FailedCheck, GpuplanError, InvalidInput, UnknownName
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
+    from planner.types import Plan
+
 Result = TypeVar("Result")
 
 DATABASE_VARIABLE = "GPUPLAN_DATABASE_URL"
+
+PLANS, SERVICE, FACTS, NIGHTLY, RUNNING, STORE = (
+    "Plans", "Dashboard and service", "Facts", "Every night", "What runs", "Store and machine",
+)  # fmt: skip
+"""Parts of ``gpuplan --help``."""
 
 Database = Annotated[
     str | None,
@@ -55,7 +62,8 @@ def open_store(database: str | None) -> Engine:
     url = database or os.environ.get(DATABASE_VARIABLE) or None
     if url is None and not Path(DEFAULT_URL.removeprefix("sqlite:///")).exists():
         err().print(f"no profile store yet: making {DEFAULT_URL} from the built-in catalogue (gpuplan init)")
-        return initialise_store(DEFAULT_URL)[0]
+        with progressing("loading the catalogue"):
+            return initialise_store(DEFAULT_URL)[0]
     return connect(url or DEFAULT_URL)
 
 
@@ -68,34 +76,43 @@ def initialise_store(url: str) -> tuple[Engine, Any]:
     return engine, store.add(engine, catalogue.load())
 
 
+def plan_named(name: str, database: str | None) -> Plan:
+    """The plan in a file, or the saved one of that id; raises ``InvalidInput`` or ``UnknownName``."""
+    from planner.provision.history import saved_plan
+    from planner.service import read_plan
+
+    if os.path.exists(name) or Path(name).suffix:  # pathlib's raises where a name is too long
+        return read_plan(Path(name))
+    try:
+        return saved_plan(open_store(database), name)
+    except UnknownName:
+        raise UnknownName(
+            "plan", name, (), fix="give a file that `gpuplan plan ... --out FILE` wrote, or the id of a saved plan"
+        ) from None
+
+
 @contextmanager
-def working(message: str) -> Iterator[None]:
-    """A progress line on stderr while something slow runs, on a terminal only."""
+def progressing(message: str, at_most_s: float | None = None) -> Iterator[None]:
+    """A progress bar on stderr, on a terminal only: how far ``planner.progress`` is told to be, else that time passes.
+
+    ``at_most_s`` is the time limit, where the work has one.
+    """
     console = err()
     if not console.is_terminal:
         yield
         return
-    with console.status(message):
-        yield
-
-
-@contextmanager
-def progressing(message: str) -> Iterator[None]:
-    """A progress bar on stderr for work that tells how far along it is, on a terminal only."""
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     from planner.progress import showing
 
-    console = err()
-    if not console.is_terminal:
-        yield
-        return
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    limit = () if at_most_s is None else (TextColumn(f"of at most {at_most_s:g} s"),)
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), *limit)
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(message, total=None)
 
         def show(label: str, fraction: float) -> None:
-            bar.update(task, description=f"{message}: {label}", total=1.0, completed=fraction)
+            described = f"{message}: {label}" if label else message
+            bar.update(task, description=described, total=1.0, completed=fraction)
 
         with showing(show):
             yield
@@ -149,8 +166,10 @@ def reports_errors(function: Callable[..., Result]) -> Callable[..., Result]:
 
 def _report(error: GpuplanError, *, as_json: bool) -> None:
     if as_json:
-        problem = {"title": error.title, "status": error.http_status, "detail": error.detail,
-                   "field": error.field, "fix": error.fix}  # fmt: skip
+        problem: dict[str, Any] = {"title": error.title, "status": error.http_status, "detail": error.detail,
+                                   "field": error.field, "fix": error.fix}  # fmt: skip
+        if error.mistakes:
+            problem["errors"] = [{"field": field, "detail": detail} for field, detail in error.mistakes]
         sys.stderr.write(json.dumps(problem) + "\n")
         return
     console = err()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,8 +14,11 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from planner.errors import InvalidInput
+from profiles.errors import closest
 
 MOST_BYTES = 64 * 2**20
+MOST_NAMES = 1000
+"""Looked at in a folder, for one like a name that is not there."""
 T = TypeVar("T", bound=BaseModel)
 
 _IN_OUR_WORDS = {
@@ -46,7 +51,7 @@ def read_document(path: Path) -> Any:
     try:
         text = text_of(path)
     except OSError as error:
-        raise InvalidInput(f"cannot be read: {error.strerror}", field=str(path), fix="check the path") from None
+        raise unreadable(path, error) from None
     except UnicodeDecodeError:
         raise InvalidInput("is not a text file", field=str(path), fix="give a YAML or JSON file in UTF-8") from None
     if not text.strip():
@@ -54,6 +59,17 @@ def read_document(path: Path) -> Any:
     if path.suffix == ".json" or text.lstrip()[0] in "{[":
         return parse_json(text, str(path))
     return _parse_yaml(text, str(path))
+
+
+def unreadable(path: Path, error: OSError) -> InvalidInput:
+    """What to say of a file that cannot be opened: with the name beside it that may have been meant."""
+    near: list[str] = []
+    with suppress(OSError):
+        if isinstance(error, FileNotFoundError):
+            there = (entry.name for entry in islice(path.parent.iterdir(), MOST_NAMES) if entry.name[:1] != ".")
+            near = [str(path.with_name(name)) for name in closest(path.name, there, limit=1)]
+    fix = f"did you mean {near[0]}?" if near else "check the path"
+    return InvalidInput(f"cannot be read: {error.strerror or error}", field=str(path), fix=fix)
 
 
 def text_of(path: Path, most_bytes: int = MOST_BYTES) -> str:
@@ -183,8 +199,6 @@ def _path(location: tuple[int | str, ...]) -> str:
 
 
 def _closest_field(kind: type[BaseModel], location: tuple[int | str, ...]) -> str:
-    from profiles.errors import closest
-
     fields: type[Any] | None = kind
     for part in location[:-1]:
         if isinstance(part, str) and fields is not None and part in getattr(fields, "model_fields", {}):

@@ -11,6 +11,7 @@ import typer
 from planner import command
 from planner.command import Database, Json, reports_errors
 from planner.errors import InvalidInput, UnknownName
+from planner.figures import counted
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -44,7 +45,7 @@ def measure_endpoint(
     ep: Annotated[int, typer.Option(min=1, help="expert-parallel degree")] = 1,
     precision: Annotated[str, typer.Option(help="bf16, fp8, fp4 …")] = "unknown",
     engine: Annotated[str, typer.Option(help="vllm, sglang, trtllm …")] = "unknown",
-    engine_version: Annotated[str, typer.Option()] = "",
+    engine_version: Annotated[str, typer.Option(help="such as 0.11.0")] = "",
     input_tokens: Annotated[str, typer.Option("--input", help="tokens of prompts")] = "512,2048",
     output_tokens: Annotated[str, typer.Option("--output", help="tokens of answers")] = "128,512",
     concurrency: Annotated[str, typer.Option("--concurrency", help="requests in flight")] = "1,8,64",
@@ -167,7 +168,7 @@ def _conclude(
         command.print_json({"journal": str(journal), **outcome, "stored": stored})
     else:
         command.out().print(
-            f"{journal}: {outcome['num_resumed']} points before, {outcome['num_measured']} now, "
+            f"{journal}: {counted(outcome['num_resumed'], 'point')} before, {outcome['num_measured']} now, "
             f"{len(outcome['problems'])} with problems; {stored}",
             markup=False,
         )

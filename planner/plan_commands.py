@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
+import shlex
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from planner import command
 from planner.command import Database, Json, reports_errors
+from planner.completion import render_targets
 from planner.errors import InvalidInput
+from planner.figures import counted
 from planner.types import EXIT_CODES, SolveOptions
 
 if TYPE_CHECKING:
     from planner.service import Answer
 
-plan_app = typer.Typer(no_args_is_help=True, help="Make a plan: gpuplan plan serving examples/chat.yaml")
+
+class _Kinds(TyperGroup):
+    """The kinds of plans; tells who gave a spec first that its kind comes before it."""
+
+    def resolve_command(self, context: Any, words: list[str]) -> Any:
+        first = words[0]
+        if first not in self.commands and Path(first).suffix:
+            kind = next((word for word in words[1:] if word in self.commands), "KIND")
+            context.fail(f"The kind of plan comes first: gpuplan plan {kind} {shlex.quote(first)}")
+        return super().resolve_command(context, words)
+
+
+plan_app = typer.Typer(no_args_is_help=True, help="Make a plan: gpuplan plan serving examples/chat.yaml", cls=_Kinds)
 
 TimeLimit = Annotated[float, typer.Option("--time-limit", metavar="S", min=0.1, max=86_400, help="seconds to solve")]
 Seed = Annotated[int, typer.Option("--seed", min=0, max=2**31 - 1, help="equal seeds give equal plans")]
@@ -152,9 +168,9 @@ def _plan(
 
     planner = planner_for(kind)
     engine = command.open_store(database)
-    with command.working("reading the request"):
+    with command.progressing("reading the request"):
         spec = planner.load(files, extra)
-    with command.progressing("planning"):
+    with command.progressing("planning", options.time_limit_s):
         plan = answered(spec, engine, options) if answered else answer(kind, spec, engine, options)
     if out is not None:
         command.write_whole(out, plan.model_dump_json(indent=2) + "\n")
@@ -174,18 +190,22 @@ def check(
     database: Database = None,
     json_output: Json = False,
 ) -> None:
-    """Check a plan again, independently of the solver, against what the store knows now."""
+    """Check a plan again, independently of the solver, against what the store knows now.
+
+    Example: gpuplan check plan.json
+    """
     from planner.service import check_plan, facts_digest, read_plan
 
     made = read_plan(plan)
     engine = command.open_store(database)
-    result = check_plan(made, engine)
+    with command.progressing("checking"):
+        result = check_plan(made, engine)
     if json_output:
         command.print_json({"kind": made.kind, "outcome": made.outcome, **result.model_dump(mode="json")})
     elif result.passed:
         command.out().print(f"{plan}: holds ({made.outcome})", markup=False)
     else:
-        command.out().print(f"{plan}: {len(result.violations)} violations", markup=False)
+        command.out().print(f"{plan}: {counted(len(result.violations), 'violation')}", markup=False)
         if made.profile_digest != facts_digest(engine):
             command.out().print("  the store has changed since this plan was made: plan again", markup=False)
         for violation in result.violations[:MOST_VIOLATIONS]:
@@ -198,15 +218,19 @@ def check(
 @reports_errors
 def render(
     plan: Annotated[Path, typer.Argument(help="a plan written by `gpuplan plan ... --out FILE`")],
-    target: Annotated[str, typer.Option("--target", help="the system to write for")],
+    target: Annotated[str, typer.Option("--target", help="the system to write for", autocompletion=render_targets)],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="folder for the files")],
     json_output: Json = False,
 ) -> None:
-    """Write a plan as the files that a real system reads."""
+    """Write a plan as the files that a real system reads.
+
+    Example: gpuplan render plan.json --target kubernetes --out manifests
+    """
     from planner.render.targets import render_plan
     from planner.service import read_plan
 
-    files = render_plan(read_plan(plan), target)
+    with command.progressing("rendering"):
+        files = render_plan(read_plan(plan), target)
     for name, text in files.items():
         command.write_whole(out / name, text)
     if json_output:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from planner import command
+from planner import command, completion
 from planner.command import Database, Json, reports_errors
 from planner.errors import InvalidInput, UnknownName
+from planner.figures import counted
 from planner.measure_command import measure_app
 from planner.types import Table
 from profiles.types import Facts, GpuType, ModelCard, Price
@@ -49,14 +50,23 @@ KINDS = {
 @profiles_app.command("list")
 @reports_errors
 def list_profiles(
-    kind: Annotated[str | None, typer.Argument(help=f"one of: {', '.join(KINDS)}; left out: a summary")] = None,
+    kind: Annotated[
+        str | None,
+        typer.Argument(
+            help=f"one of: {', '.join(KINDS)}; left out: a summary",
+            autocompletion=lambda incomplete: [kind for kind in KINDS if kind.startswith(incomplete)],
+        ),
+    ] = None,
     model: Annotated[str | None, typer.Option("--model", help="only this model")] = None,
     gpu: Annotated[str | None, typer.Option("--gpu", help="only this GPU type")] = None,
     limit: Annotated[int, typer.Option("--limit", min=1, max=1_000_000, help="rows shown")] = 100,
     database: Database = None,
     json_output: Json = False,
 ) -> None:
-    """List what the store knows."""
+    """List what the store knows.
+
+    Examples: gpuplan profiles list · gpuplan profiles list measurements --gpu H100
+    """
     from planner.draw import draw_table
     from profiles.names import KnownNames
     from profiles.store import counts, snapshot
@@ -97,11 +107,14 @@ def list_profiles(
 @profiles_app.command("show")
 @reports_errors
 def show(
-    name: Annotated[str, typer.Argument(help="a GPU, model, or instance type")],
+    name: Annotated[str, typer.Argument(help="a GPU, model, or instance type", autocompletion=completion.gpus)],
     database: Database = None,
     json_output: Json = False,
 ) -> None:
-    """Show everything known about one GPU, model or instance type, with its source and date."""
+    """Show everything known about one GPU, model or instance type, with its source and date.
+
+    Example: gpuplan profiles show H100
+    """
     from planner.draw import draw_table
     from profiles.names import KnownNames
     from profiles.store import snapshot
@@ -128,14 +141,17 @@ def show(
         if behind:
             layouts = sorted({(m.model, m.layout.label) for m in behind})
             listed = tuple((model, label) for model, label in layouts)
-            title = f"measured: {len(behind)} points of {len(layouts)} layouts"
+            title = f"measured: {counted(len(behind), 'point')} of {counted(len(layouts), 'layout')}"
             draw_table(Table(title=title, columns=("model", "layout"), rows=listed), command.out())
 
 
 @profiles_app.command("import", context_settings={"allow_extra_args": False})
 @reports_errors
 def import_file(
-    format_name: Annotated[str, typer.Argument(metavar="FORMAT", help="see `gpuplan profiles formats`")],
+    format_name: Annotated[
+        str,
+        typer.Argument(metavar="FORMAT", help="see `gpuplan profiles formats`", autocompletion=completion.formats),
+    ],
     file: Annotated[
         Path | None, typer.Argument(metavar="FILE", help="gpuhunt may do without: it asks the installed package")
     ] = None,
@@ -147,19 +163,22 @@ def import_file(
     ep: Annotated[int | None, typer.Option(help="expert-parallel degree")] = None,
     precision: Annotated[str | None, typer.Option(help="bf16, fp8, fp4 …")] = None,
     engine: Annotated[str | None, typer.Option(help="vllm, sglang, trtllm …")] = None,
-    engine_version: Annotated[str | None, typer.Option()] = None,
+    engine_version: Annotated[str | None, typer.Option(help="such as 0.11.0")] = None,
     provider: Annotated[str | None, typer.Option(help="cloud, for price lists")] = None,
     input_tokens: Annotated[str | None, typer.Option(help="upper bounds of input ranges, e.g. 128,512,2048")] = None,
     output_tokens: Annotated[str | None, typer.Option(help="upper bounds of output ranges")] = None,
     operation: Annotated[str | None, typer.Option(help="collective that nccl-tests ran, e.g. all_gather")] = None,
-    num_parameters: Annotated[float | None, typer.Option()] = None,
-    num_active_parameters: Annotated[float | None, typer.Option()] = None,
+    num_parameters: Annotated[float | None, typer.Option(help="of a model, where its config does not say it")] = None,
+    num_active_parameters: Annotated[float | None, typer.Option(help="per token, of a mixture of experts")] = None,
     source: Annotated[str | None, typer.Option(help="where the file is from")] = None,
     as_of: Annotated[str | None, typer.Option(metavar="YYYY-MM-DD", help="when it was measured or published")] = None,
     database: Database = None,
     json_output: Json = False,
 ) -> None:
-    """Import a file, wholly or not at all. Importing it again changes nothing."""
+    """Import a file, wholly or not at all. Importing it again changes nothing.
+
+    Example: gpuplan profiles import vllm-bench result.json --model meta-llama/Llama-3.1-8B --gpu H100
+    """
     from dataclasses import asdict
 
     from profiles import store
@@ -174,7 +193,7 @@ def import_file(
         "num_active_parameters": num_active_parameters, "operation": operation, "source": source, "as_of": as_of,
     }  # fmt: skip
     name = file.name if file is not None else format_name
-    with command.working(f"reading {name}"):
+    with command.progressing(f"reading {name}"):
         ingested = read(format_name, file, KnownNames.of(store.snapshot(connection)), **options)
         changes = store.add(connection, ingested.batch)
     if json_output:
@@ -188,7 +207,10 @@ def import_file(
 @profiles_app.command("formats")
 @reports_errors
 def formats(json_output: Json = False) -> None:
-    """List the file formats that can be imported, with their options."""
+    """List the file formats that can be imported, with their options.
+
+    Example: gpuplan profiles formats
+    """
     from planner.draw import draw_table
     from profiles.ingest import FORMATS, flag
 
@@ -208,7 +230,10 @@ def export(
     database: Database = None,
     json_output: Json = False,
 ) -> None:
-    """Export in our own format; `gpuplan profiles import gpuplan FILE` is the inverse."""
+    """Export in our own format; `gpuplan profiles import gpuplan FILE` is the inverse.
+
+    Example: gpuplan profiles export measured.csv --gpu H100
+    """
     from profiles.ingest import write
     from profiles.names import KnownNames
     from profiles.store import snapshot
@@ -231,7 +256,7 @@ def export(
     if json_output:
         command.print_json(report)
     else:
-        command.out().print(f"{file}: {len(measurements)} measurements", markup=False)
+        command.out().print(f"{file}: {counted(len(measurements), 'measurement')}", markup=False)
 
 
 def _wanted_model(model: str | None, facts: Facts, names: KnownNames) -> str | None:

@@ -10,6 +10,7 @@ import typer
 
 from planner import command
 from planner.command import Database, Json, reports_errors
+from planner.completion import services
 from planner.errors import InvalidInput
 from planner.types import SolveOptions
 
@@ -23,7 +24,8 @@ def replan(
         str | None, typer.Option("--date", metavar="D", help="day to plan, such as 2026-03-01; default: today (UTC)")
     ] = None,
     service: Annotated[
-        list[str] | None, typer.Option("--service", metavar="NAME", help="only this one; repeat")
+        list[str] | None,
+        typer.Option("--service", metavar="NAME", help="only this one; repeat", autocompletion=services),
     ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", file_okay=False, help="write NAME-DATE.md and .json there")

@@ -9,6 +9,7 @@ import typer
 
 from planner import command
 from planner.command import Database, Json, reports_errors
+from planner.completion import services
 from planner.errors import InvalidInput
 from planner.types import Table
 
@@ -19,7 +20,9 @@ services_app = typer.Typer(
     no_args_is_help=True, help="Services that are planned every night: gpuplan services save FILE · list · show NAME"
 )
 
-ServiceName = Annotated[str, typer.Argument(metavar="NAME", help="as `gpuplan services list` shows it")]
+ServiceName = Annotated[
+    str, typer.Argument(metavar="NAME", help="as `gpuplan services list` shows it", autocompletion=services)
+]
 
 
 @services_app.command("save")
@@ -52,7 +55,10 @@ def save(
 @services_app.command("list")
 @reports_errors
 def list_services(database: Database = None, json_output: Json = False) -> None:
-    """List the saved services, and what was decided for each last."""
+    """List the saved services, and what was decided for each last.
+
+    Example: gpuplan services list
+    """
     from planner.draw import draw_table
     from planner.replan import store
 
@@ -79,7 +85,10 @@ def show(
     database: Database = None,
     json_output: Json = False,
 ) -> None:
-    """Show a service, what runs, and what was decided on the last nights."""
+    """Show a service, what runs, and what was decided on the last nights.
+
+    Example: gpuplan services show chat --nights 14
+    """
     import yaml
 
     from planner.draw import draw_table
@@ -147,7 +156,10 @@ def delete(
     database: Database = None,
     json_output: Json = False,
 ) -> None:
-    """Forget a service and its decisions. What runs goes on running."""
+    """Forget a service and its decisions. What runs goes on running.
+
+    Example: gpuplan services delete chat
+    """
     from planner.audit import cli_actor, record
     from planner.replan import store
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -13,6 +13,7 @@ import typer
 from planner import command
 from planner.command import Database, Json, reports_errors
 from planner.errors import InvalidInput, UnknownName
+from planner.progress import progress
 
 if TYPE_CHECKING:
     from planner.serving.plan import ServingPlan
@@ -131,11 +132,8 @@ def _run(
     facts = snapshot(command.open_store(database))
     if not any(Path(planner.simulate.__file__).parent.glob("__pycache__/kernel.*.nbi")):
         command.err().print("compiling the replay: some ten seconds, the first time only")
-    with (
-        requests_file(requests_out) if requests_out else nullcontext() as rows,
-        _progress() as progress,
-    ):
-        found = replay(plan, traffic, facts, options, progress=progress, rows=rows)
+    with requests_file(requests_out) if requests_out else nullcontext() as rows, command.progressing("replaying"):
+        found = replay(plan, traffic, facts, options, progress=partial(progress, ""), rows=rows)
     if json_output:
         command.print_json(found.model_dump_json(indent=2))
     else:
@@ -256,17 +254,3 @@ def _spare(written: Path, read: list[str]) -> None:
     if written.resolve() in {Path(name).resolve() for text in read for name in (text, text.partition("=")[2])}:
         raise InvalidInput("is read here and would be overwritten", field=str(written),
                            fix="choose another --requests-out")  # fmt: skip
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[float], None] | None]:
-    """A bar on stderr, on a terminal only; it takes the share that is done."""
-    from rich.progress import Progress
-
-    console = command.err()
-    if not console.is_terminal:
-        yield None
-        return
-    with Progress(console=console, transient=True) as bar:
-        task = bar.add_task("replaying", total=1.0)
-        yield lambda share: bar.update(task, completed=share)

@@ -10,6 +10,7 @@ import typer
 
 from planner import command
 from planner.command import Database, Json, reports_errors
+from planner.completion import swept_kinds
 from planner.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -23,7 +24,9 @@ EngineName = Literal["local", "ray"]
 
 @reports_errors
 def sweep(
-    kind: Annotated[str, typer.Argument(help="serving, experts, training, power, or simulation")],
+    kind: Annotated[
+        str, typer.Argument(help="serving, experts, training, power, or simulation", autocompletion=swept_kinds)
+    ],
     spec: Annotated[Path, typer.Argument(help="base spec; for simulation a serving plan, or a file with plan: in it")],
     vary: Annotated[
         list[str] | None,
@@ -42,7 +45,7 @@ def sweep(
     time_limit: Annotated[
         float, typer.Option("--time-limit", metavar="S", min=0.1, max=86_400, help="seconds for each scenario")
     ] = 30.0,
-    seed: Annotated[int, typer.Option("--seed", min=0, max=2**31 - 1)] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, max=2**31 - 1, help="equal seeds give equal plans")] = 0,
     gap: Annotated[float, typer.Option("--gap", min=0, max=1, help="relative gap that counts as optimal")] = 1e-4,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", dir_okay=False, help="also write all rows: .csv or .json")

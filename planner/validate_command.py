@@ -9,6 +9,7 @@ import typer
 
 from planner import command
 from planner.command import Database, Json, reports_errors
+from planner.completion import validated_parts
 from planner.errors import InvalidInput, MissingProfile, UnknownName
 
 if TYPE_CHECKING:
@@ -17,7 +18,10 @@ if TYPE_CHECKING:
 
 @reports_errors
 def validate(
-    part: Annotated[str, typer.Argument(metavar="serving|power|training", help="what the file measures")],
+    part: Annotated[
+        str,
+        typer.Argument(metavar="serving|power|training", help="what the file measures", autocompletion=validated_parts),
+    ],
     file: Annotated[
         Path,
         typer.Argument(
@@ -55,7 +59,7 @@ def validate(
         raise UnknownName("kind of file", part, PARTS, fix=f"one of {', '.join(PARTS)}")
     _check_plot(plot)
     facts = snapshot(command.open_store(database))
-    with command.working(f"predicting the rows of {file.name}"):
+    with command.progressing(f"predicting the rows of {file.name}"):
         report = run(PARTS[part], file, facts, hold_out=hold_out, seed=seed)
     if plot is not None:  # first: whoever reads the report may close the pipe early
         _draw_plot(report, plot)

@@ -63,7 +63,7 @@ def workload(
     }, "options")  # fmt: skip
     if out is not None and out.suffix not in (".yaml", ".yml"):
         raise InvalidInput("must end in .yaml", field=str(out))
-    with command.working("reading"):
+    with command.progressing("reading"):
         seen = observe(sources, reading)
     if out is not None:
         command.write_whole(out, _yaml(seen))

@@ -7,30 +7,35 @@ tree; the part that facts and files can raise lives here because ``planner`` imp
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class GpuplanError(Exception):
     """Root of every expected failure.
 
     ``field`` is the path of the offending value (``services[0].slo.tpot_ms``, or ``file.csv:12: tp``),
-    ``fix`` a sentence that says what would make it work.
+    ``fix`` a sentence that says what would make it work. Where several things are wrong, ``mistakes`` has the field
+    and the detail of each, and ``detail`` counts them.
     """
 
     exit_code = 1
     http_status = 500
     title = "gpuplan failed"
 
-    def __init__(self, detail: str, *, field: str | None = None, fix: str | None = None) -> None:
+    def __init__(
+        self, detail: str, *, field: str | None = None, fix: str | None = None, mistakes: Sequence[tuple[str, str]] = ()
+    ) -> None:
         super().__init__(detail)
         self.detail = detail
         self.field = field
         self.fix = fix
+        self.mistakes = tuple(mistakes)
 
     def __str__(self) -> str:
         where = f"{self.field}: " if self.field else ""
+        each = "".join(f"\n  {field}: {detail}" for field, detail in self.mistakes)
         remedy = f"\n  fix: {self.fix}" if self.fix else ""
-        return f"{where}{self.detail}{remedy}"
+        return f"{where}{self.detail}{each}{remedy}"
 
 
 class InvalidInput(GpuplanError):

@@ -30,7 +30,11 @@ SIMULATED_ROWS_S = 1800.0
 SIMULATION_S = 3600.0
 """A day of heavy traffic replays within minutes."""
 
+VALIDATION_S = 600.0
+"""A thousand rows, cross-validated, take half a minute."""
+
 simulation = lazily("api.simulating", "simulation")
+validation = lazily("api.validating", "validation")
 _sweep = lazily("planner.sweep.run", "sweep")
 _replan = lazily("planner.replan.run", "replan")
 _deploy = lazily("planner.provision.job", "run")
@@ -55,6 +59,11 @@ def plan_limit_s(request: dict[str, Any]) -> float:
 def simulation_limit_s(_request: dict[str, Any]) -> float:
     """The same for all."""
     return SIMULATION_S
+
+
+def validation_limit_s(_request: dict[str, Any]) -> float:
+    """The same for all."""
+    return VALIDATION_S
 
 
 def sweep(request: dict[str, Any], engine: Engine) -> Done:

@@ -6,7 +6,7 @@ import datetime as dt
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-JobKind = Literal["plan", "simulation", "sweep", "replan", "deployment"]
+JobKind = Literal["plan", "simulation", "sweep", "validation", "replan", "deployment"]
 JobState = Literal["queued", "running", "done", "failed", "cancelled"]
 """``done``, ``failed`` and ``cancelled`` are final."""
 

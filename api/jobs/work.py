@@ -45,7 +45,7 @@ def _kind(name: str) -> Work:
     return Work(lazily("api.jobs.kinds", name), lazily("api.jobs.kinds", f"{name}_limit_s"))
 
 
-WORKS: Works = {kind: _kind(kind) for kind in ("plan", "simulation", "sweep", "replan", "deployment")}
+WORKS: Works = {kind: _kind(kind) for kind in ("plan", "simulation", "sweep", "validation", "replan", "deployment")}
 """By kind; imported with the first job, so that a worker that waits stays small."""
 
 

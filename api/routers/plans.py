@@ -26,9 +26,13 @@ from planner import audit, store
 from planner.documents import validated
 from planner.errors import Conflict, InvalidInput, UnknownName
 from planner.registry import PLANNERS, planner_for
-from planner.types import Plan
+from planner.types import Plan, View
+from profiles.types import content_digest
 
 router = v1_router("plans")
+
+MOST_VIEWED_HERE_BYTES = 2**20
+"""Plans up to this size are read and drawn in a few hundredths of a second; larger ones in a process of their own."""
 
 PlanId = Annotated[str, Path(max_length=64, description="of a saved plan, or of the job that makes one")]
 
@@ -118,6 +122,19 @@ async def check_plan(request: Request, plan_id: PlanId) -> Response:
     return tagged(request, text, f"{plan_id}-{digest}", cache=ASK_AGAIN)
 
 
+@router.get("/plans/{plan_id}/view", dependencies=[READERS], response_model=View, responses={304: READ[304]})
+async def view_plan(request: Request, plan_id: PlanId) -> Response:
+    """Read what people see of a plan: a headline, facts, tables and notes, already formatted."""
+    state = request.app.state
+    plan_id = await run_in_threadpool(id_in_path, request, plan_id)
+    text = await run_in_threadpool(state.plan_texts.read, plan_id)
+    if len(text) <= MOST_VIEWED_HERE_BYTES:
+        shown = await run_in_threadpool(viewed, text)
+    else:
+        shown = await state.apart.run(viewed, text)
+    return tagged(request, shown, content_digest(shown.decode()))
+
+
 ZIP = {"schema": {"type": "string", "format": "binary"}}
 
 
@@ -194,6 +211,12 @@ def as_plan(text: bytes) -> Plan:
     del document["id"]
     plan: Plan = validated(PLANNERS[document["kind"]].plan_type, document, "plan")
     return plan
+
+
+def viewed(text: bytes) -> bytes:
+    """The view of a plan in a saved text, as JSON."""
+    plan = as_plan(text)
+    return planner_for(plan.kind).view(plan).model_dump_json().encode()
 
 
 def rendered(text: bytes, target: str) -> dict[str, str]:

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import tempfile
-from dataclasses import asdict
-from pathlib import Path as FilePath
 from typing import Annotated, Any
 
 from fastapi import Path, Query, Request, Response
-from starlette.concurrency import run_in_threadpool
+from pydantic import Field
 
 from api.etags import tagged
-from api.idempotency import MAY_REPEAT, once
 from api.pages import Limit, Page, link, next_path
 from api.problems import NotFound, Refused
-from api.routing import READERS, Admin, v1_router
-from planner import audit
-from planner.errors import GpuplanError, InvalidInput
+from api.routing import READERS, v1_router
+from planner.errors import InvalidInput
 from planner.types import Frozen
-from profiles.ingest.format import Options
 from profiles.names import KnownNames
 from profiles.types import (
     BandwidthMeasurement,
@@ -63,20 +56,8 @@ class FactPage(Page):
 
     kind: str
     digest: str
+    num_found: int = Field(description="facts on all pages together")
     items: tuple[AnyFact, ...]
-
-
-class Imported(Frozen):
-    """What became of the facts of a file, by kind; ``notes`` say what was left out."""
-
-    changes: dict[str, dict[str, int]]
-    notes: tuple[str, ...] = ()
-
-
-class ImportOptions(Options):
-    """The format of a file, and what it does not say itself."""
-
-    format: str
 
 
 @router.get("/profiles", dependencies=[READERS], responses=SAME, response_model=Summary)
@@ -103,41 +84,6 @@ def list_profiles(
     return facts_page(request, kind, {"gpu": gpu, "model": model, "provider": provider}, limit, cursor)
 
 
-IMPORTED: dict[int | str, dict[str, Any]] = {201: {"model": Imported, "description": "What became of the facts"}}
-ANY_FILE = {"requestBody": {"required": True, "content": {
-    "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
-}}}  # fmt: skip
-
-
-@router.post(
-    "/profiles/import",
-    dependencies=[MAY_REPEAT],
-    status_code=201,
-    response_model=None,
-    responses=IMPORTED,
-    openapi_extra=ANY_FILE,
-)
-async def import_profiles(request: Request, caller: Admin, options: Annotated[ImportOptions, Query()]) -> Response:
-    """Import a file, wholly or not at all: the body is the file. Formats are those of `gpuplan profiles formats`."""
-    content = await request.body()
-    if not content:
-        raise InvalidInput("is empty", field="body", fix="send the file as the body")
-
-    async def make(_: str) -> Response:
-        state = request.app.state
-        url = state.engine.url.render_as_string(hide_password=False)
-        given = options.model_dump(exclude={"format"}, exclude_unset=True)
-        text = await state.apart.run(_imported, url, options.format, content, given)
-        state.facts.forget()
-        await run_in_threadpool(
-            audit.record, state.engine, caller.actor, "profiles.import", options.format,
-            getattr(request.state, "request_id", None), json.loads(text)["changes"],
-        )  # fmt: skip
-        return Response(text, 201, media_type="application/json")
-
-    return await once(request, caller, make)
-
-
 def facts_page(request: Request, kind: str, wanted: dict[str, str | None], limit: int, cursor: str | None) -> Response:
     """A page of the facts of a kind that have these values; a GPU under any of its names."""
     facts: Facts = request.app.state.facts.read()
@@ -155,8 +101,8 @@ def facts_page(request: Request, kind: str, wanted: dict[str, str | None], limit
     start = _start(cursor, facts.digest)
     stop = start + limit
     following = f"{facts.digest}.{stop}" if stop < len(found) else None
-    page = FactPage(kind=kind, digest=facts.digest, items=tuple(found[start:stop]), next_cursor=following,
-                    next=next_path(request, following))  # fmt: skip
+    page = FactPage(kind=kind, digest=facts.digest, num_found=len(found), items=tuple(found[start:stop]),
+                    next_cursor=following, next=next_path(request, following))  # fmt: skip
     return tagged(request, page.model_dump_json().encode(), facts.digest, headers=link(page))
 
 
@@ -179,22 +125,3 @@ def _start(cursor: str | None, digest: str) -> int:
         raise Refused(409, "what is known has changed since the page before", field="cursor",
                       fix="start again without a cursor")  # fmt: skip
     return int(start)
-
-
-def _imported(url: str, format_name: str, content: bytes, given: dict[str, Any]) -> str:
-    from profiles import store
-    from profiles.db import connect
-    from profiles.ingest import FORMATS, read
-
-    engine = connect(url)
-    suffix = FORMATS[format_name].suffixes[0] if format_name in FORMATS and FORMATS[format_name].suffixes else ""
-    with tempfile.TemporaryDirectory(prefix="gpuplan-import-") as directory:
-        file = FilePath(directory) / f"body{suffix}"
-        file.write_bytes(content)
-        try:
-            ingested = read(format_name, file, KnownNames.of(store.snapshot(engine)), **given)
-        except GpuplanError as error:  # which names the file, and nobody knows ours
-            field = error.field and error.field.replace(f"{directory}/", "")
-            raise InvalidInput(error.detail.replace(f"{directory}/", ""), field=field, fix=error.fix) from None
-        changes = store.add(engine, ingested.batch)
-    return Imported(changes=asdict(changes), notes=ingested.notes).model_dump_json()

@@ -1,18 +1,46 @@
-"""Serving what-if: move the traffic, SLO or offers, and see another mix."""
+"""Serving what-if: move the traffic, the limits or the offers, and see another mix."""
 
 from __future__ import annotations
 
 import streamlit as st
 
-from dashboard import address, connection, figures, replanning, start, states
+from dashboard import address, connection, replanning, start, states
+from dashboard.client import Refused
+from dashboard.serving import controls, curves, headline, keep, limits, lists, mix, replayed, single_types, sizes
+
+TABS = ("Mix", "Savings", "Sizes", "Curves", "Limits", "Simulate", "Keep")
 
 st.title("Serving what-if")
 client = connection.client()
 begin = start.spec(client, "serving")
 with address.noted():
-    rate = st.slider("Requests/s", 0.5, 100.0, 8.0, 0.5, key="rate", bind="query-params")
-spec = {**begin.spec}
-spec["services"] = [{**s, "workload": {**s["workload"], "requests_per_s": rate}} for s in spec["services"]]
-plan = replanning.plan(client, "serving", spec)
-if not states.no_plan(plan):
-    figures.figure("Cost", figures.usd(plan["usd_per_hour"], "h"), "what the rented instances cost")
+    above = st.container()
+    left, right = st.columns([1, 2.6], gap="medium")
+    with left:
+        spec, index = controls.show(client, begin)
+    with above:
+        lists.show(client, spec, index)
+    with right:
+        try:
+            plan = replanning.plan(client, "serving", spec)
+        except Refused as error:
+            states.refused(error)
+            st.stop()
+        st.session_state["serving plan shown"] = plan["id"]
+        if not states.no_plan(plan):
+            headline.show(plan)
+            tabs = dict(zip(TABS, st.tabs(TABS, key="view", on_change="rerun", bind="query-params"), strict=True))
+            service = spec["services"][index]["name"]
+            shown = {
+                "Mix": lambda: mix.show(plan),
+                "Savings": lambda: single_types.show(plan),
+                "Sizes": lambda: sizes.show(plan, service),
+                "Curves": lambda: curves.show(client, plan, index),
+                "Limits": lambda: limits.show(plan),
+                "Simulate": lambda: replayed.show(client, plan),
+                "Keep": lambda: keep.show(client, plan),
+            }
+            for name, tab in tabs.items():
+                if tab.open:
+                    with tab:
+                        shown[name]()

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from planner.documents import read_document
+from planner.documents import read_document, unreadable
 from planner.errors import InvalidInput
 from planner.packed import MOST_BYTES, whole_numbers
 from planner.program import Ints
@@ -164,9 +164,7 @@ def _opened(path: Path, read: Callable[[], Any]) -> Any:
     try:
         return read()
     except OSError as error:
-        raise InvalidInput(
-            f"cannot be read: {error.strerror or error}", field=str(path), fix="check the path"
-        ) from None
+        raise unreadable(path, error) from None
     except Exception as error:  # damaged archives raise whatever their format's reader stumbles over
         raise ValueError(f"cannot be read as {path.suffix}: {str(error)[:120]}") from None
 

@@ -32,7 +32,7 @@ def heatmap(plan: ExpertsPlan) -> dict[str, str]:
     """``heatmap.html``: before is the placement in use, or experts in order where none was given."""
     found = loads(plan)
     given = plan.spec.current is not None
-    rows = {placement.name: placement.gpu_loads for placement in found.placements}
+    rows: dict[str, Rows] = {placement.name: placement.gpu_loads for placement in found.placements}
     before = "current" if given else "default"
     titles = {
         before: f"before: {'the placement in use' if given else 'experts in order'}",

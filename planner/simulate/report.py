@@ -10,11 +10,14 @@ import numpy as np
 
 from planner.errors import InvalidInput
 from planner.simulate.replay import NUM_TIME_BINS, Replayed
-from planner.simulate.result import Events, Latency, Power, ServiceOutcome, Simulation, UnitUse
-from planner.simulate.sketch import quantile
+from planner.simulate.result import SHARES, Events, Latency, Power, ServiceOutcome, Simulation, UnitUse
+from planner.simulate.sketch import quantiles
 from planner.simulate.state import Floats, Ints, Records
 
 _BACKLOG_S, _BACKLOG_SHARE = 60.0, 0.05
+
+_DIGITS = 3
+"""Of milliseconds in a distribution: finer than the sketch, and short to send."""
 
 
 @dataclass(frozen=True)
@@ -104,8 +107,11 @@ def _is_stable(replay: Replayed) -> bool:
 
 
 def _latency(counts: Ints, total: float, count: int) -> Latency:
-    p50, p90, p95, p99 = (quantile(counts, share) for share in (0.5, 0.9, 0.95, 0.99))
-    return Latency(p50=p50, p90=p90, p95=p95, p99=p99, mean=total / count if count else None)
+    if not count:
+        return Latency(p50=None, p90=None, p95=None, p99=None, mean=None)
+    p50, p90, p95, p99 = quantiles(counts, (0.5, 0.9, 0.95, 0.99))
+    curve = zip(SHARES, (round(value, _DIGITS) for value in quantiles(counts, SHARES)), strict=True)
+    return Latency(p50=p50, p90=p90, p95=p95, p99=p99, mean=total / count, distribution=tuple(curve))
 
 
 def _uses(part: Part, end_s: float) -> list[UnitUse]:

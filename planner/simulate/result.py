@@ -9,6 +9,9 @@ from pydantic import Field
 from planner.serving.plan import Role
 from planner.types import Frozen
 
+SHARES = (*(i / 50 for i in range(50)), 0.99, 0.995, 0.999, 1.0)
+"""Of requests, at which a distribution is told: enough for a smooth curve, with the tail that SLOs are about."""
+
 
 class Latency(Frozen):
     """Over the measured requests that completed; None where there are none (TPOT: none with a second token)."""
@@ -18,6 +21,9 @@ class Latency(Frozen):
     p95: float | None
     p99: float | None
     mean: float | None
+    distribution: tuple[tuple[float, float], ...] = Field(
+        default=(), description="(share of requests, ms that they took at most): the curve from fastest to slowest"
+    )
 
 
 class UnitUse(Frozen):

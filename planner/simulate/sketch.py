@@ -8,6 +8,7 @@ merge by adding their counts. Values beyond the first or last bin count in it.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,11 +24,12 @@ NUM_BINS = math.ceil(math.log(1e10 / SMALLEST_MS) * BINS_PER_E)
 """From 100 ns to four months."""
 
 
-def quantile(counts: NDArray[np.int64], share: float) -> float | None:
-    """The value below which ``share`` of the counted values lie; None where nothing was counted. ``counts`` [bins]."""
+def quantiles(counts: NDArray[np.int64], shares: Sequence[float]) -> list[float]:
+    """The values below which each share of the counted values lies; [] where none was counted. ``counts`` [bins]."""
     total = int(counts.sum())
     if total == 0:
-        return None
-    rank = share * (total - 1)
-    at = int(np.searchsorted(np.cumsum(counts), rank, side="right"))
-    return float(2 * GAMMA ** (FIRST_BIN + at) / (GAMMA + 1))
+        return []
+    ranks = np.asarray(shares) * (total - 1)
+    at = np.searchsorted(np.cumsum(counts), ranks, side="right")
+    values: list[float] = (2 * GAMMA ** (FIRST_BIN + at) / (GAMMA + 1)).tolist()
+    return values

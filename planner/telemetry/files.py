@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Literal, cast
 
+from planner.documents import unreadable
 from planner.errors import InvalidInput
 
 GZIP, PARQUET = b"\x1f\x8b", b"PAR1"
@@ -36,7 +37,7 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
     except (EOFError, zlib.error, gzip.BadGzipFile):
         raise InvalidInput("is a damaged gzip file", field=str(path), fix="write or copy it again") from None
     except OSError as error:
-        raise InvalidInput(f"cannot be read: {error.strerror}", field=str(path), fix="check the path") from None
+        raise unreadable(path, error) from None
 
 
 def shape_of(path: Path) -> Shape:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from planner.documents import only_file, read_document, text_of, validated
+from planner.documents import only_file, read_document, text_of, unreadable, validated
 from planner.errors import InvalidInput
 from planner.training.spec import TrainingSpec
 from profiles.ingest import hf_config
@@ -67,7 +67,7 @@ def _read_matrix(path: Path) -> list[list[float]]:
     try:
         rows = [row for row in csv.reader(text_of(path, MOST_MATRIX_BYTES).splitlines()) if any(row)]
     except OSError as error:
-        raise InvalidInput(f"cannot be read: {error.strerror}", field=str(path), fix="check the path") from None
+        raise unreadable(path, error) from None
     except (UnicodeDecodeError, csv.Error):
         raise InvalidInput("is not a text file", field=str(path), fix="give a CSV file in UTF-8") from None
     matrix = []

@@ -34,13 +34,12 @@ class Problems:
         if self._count == 1:
             raise self._shown[0]
         if self._shown:
-            lines = "\n".join(f"  {problem.field}: {problem.detail}" for problem in self._shown)
-            hidden = self._count - len(self._shown)
-            rest = f"\n  and {hidden} more" if hidden else ""
+            first = f"; the first {len(self._shown)}" if self._count > len(self._shown) else ""
             fixes = dict.fromkeys(problem.fix for problem in self._shown if problem.fix)
             raise InvalidInput(
-                f"{self._count} problems, so nothing was imported:\n{lines}{rest}",
+                f"{self._count} problems, so nothing was imported{first}:",
                 field=self._file,
+                mistakes=[(problem.field or self._file, problem.detail) for problem in self._shown],
                 fix="\n       ".join(list(fixes)[:5]) or None,
             )
 

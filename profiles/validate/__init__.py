@@ -1,8 +1,8 @@
 """How wrong the predictions are: every row of a file of measurements, predicted and compared.
 
 ``validate(PARTS["serving"], path, facts)`` predicts from the facts as they are; with ``hold_out`` from the rest of the
-file (cross-validation). A *part* is one kind of file; a ``Report`` is what was found, and ``parity_html`` and
-``parity_png`` draw it.
+file (cross-validation); ``validate_stored`` does so with what is stored. A *part* is one kind of file; a ``Report`` is
+what was found, and ``parity_html`` and ``parity_png`` draw it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from profiles.validate.part import Part
 from profiles.validate.power import POWER
 from profiles.validate.ranking import Ranked, Ranking
 from profiles.validate.report import Compared, Contradiction, Groups, Judged, Metrics, Report, Unpredicted
-from profiles.validate.run import validate
+from profiles.validate.run import validate, validate_stored
 from profiles.validate.serving import SERVING
 from profiles.validate.training import TRAINING
 
@@ -35,6 +35,7 @@ __all__ = [
     "parity_png",
     "require_matplotlib",
     "validate",
+    "validate_stored",
 ]
 
 PARTS: dict[str, Part[Any]] = {part.name: part for part in (SERVING, POWER, TRAINING)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,8 +16,17 @@ from profiles.validate.part import Case, M, Part, Predicted
 from profiles.validate.ranking import ranking
 from profiles.validate.report import RANDOM, STORE, Compared, Contradiction, Judged, Report, Unpredicted
 
+Progress = Callable[[float], None]
+"""Takes how much is done, a share of 1."""
 
-def validate(part: Part[M], path: Path, facts: Facts, *, hold_out: str | None = None, seed: int = 0) -> Report:
+
+def untold(_: float) -> None:
+    """Progress that nobody asked for."""
+
+
+def validate(
+    part: Part[M], path: Path, facts: Facts, *, hold_out: str | None = None, seed: int = 0, progress: Progress = untold
+) -> Report:
     """Predict every row of ``path`` and compare.
 
     Predictions come from ``facts`` as they are. With ``hold_out`` they come from the rest of the file instead, and of
@@ -31,6 +40,37 @@ def validate(part: Part[M], path: Path, facts: Facts, *, hold_out: str | None = 
         If ``hold_out`` is not one of the part's splits, nor ``random``.
     """
     cases, unpredicted = _sorted(part, path, facts)
+    return _report(part, path.name, cases, unpredicted, facts, hold_out, seed, progress)
+
+
+def validate_stored(
+    part: Part[M], facts: Facts, *, hold_out: str = RANDOM, seed: int = 0, progress: Progress = untold
+) -> Report:
+    """As ``validate``, for what ``facts`` hold of this kind: each row is predicted from the others.
+
+    Rows are counted from 1 as they are stored. What the part cannot compare is of another kind, and left out.
+
+    Raises
+    ------
+    InvalidInput
+        If nothing of this kind is stored.
+    UnknownName
+        If ``hold_out`` is not one of the part's splits, nor ``random``.
+    """
+    cases: list[Case[M]] = []
+    for place, fact in enumerate(part.stored(facts), 1):
+        with suppress(InvalidInput):
+            cases.append(Case(Row(STORE, place, {}), fact, part.observe(fact)))
+    if not cases:
+        raise InvalidInput(f"nothing is stored that {part.name} predictions could be compared with", field="part",
+                           fix="import measurements first (gpuplan profiles formats)")  # fmt: skip
+    return _report(part, STORE, cases, [], facts, hold_out, seed, progress)
+
+
+def _report(
+    part: Part[M], name: str, cases: Sequence[Case[M]], unpredicted: list[Unpredicted], facts: Facts,
+    hold_out: str | None, seed: int, progress: Progress,
+) -> Report:  # fmt: skip
     if hold_out is None:
         planned, used = [Fold(STORE, tuple(range(len(cases))), facts)], facts
     else:
@@ -39,7 +79,8 @@ def validate(part: Part[M], path: Path, facts: Facts, *, hold_out: str | None = 
     in_store = 0 if hold_out else _num_in_store(part, cases, facts)
     judged: list[Judged] = []
     ranked: list[tuple[str, float, float]] = []
-    for fold in planned:
+    for done, fold in enumerate(planned):
+        progress(done / len(planned))
         found = part.predict(fold.facts, [cases[i].fact for i in fold.held_out])
         for i, answer in zip(fold.held_out, found, strict=True):
             if isinstance(answer, str):
@@ -51,7 +92,7 @@ def validate(part: Part[M], path: Path, facts: Facts, *, hold_out: str | None = 
                     ranked.append((part.alternatives(cases[i].fact), first.predicted, first.measured))
     return Report(
         part=part.name,
-        file=path.name,
+        file=name,
         split=hold_out or STORE,
         seed=seed if hold_out == RANDOM else None,
         profile_digest=used.digest or content_digest(used.model_dump_json(exclude={"digest"})),

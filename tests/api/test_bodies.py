@@ -93,7 +93,7 @@ def test_64_deep_is_still_read() -> None:
 def test_numbers_and_texts_beyond_all_measure(client: TestClient, value: str) -> None:
     for place in ("time_limit_s", "seed", "name", "gpus"):
         document = json.dumps({"kind": "experts", "time_limit_s": 1, "seed": 1, "spec": {
-            **SPECS["experts"], "name": "NAME", "topology": {"gpus": 4, "nodes": 2, "slots_per_gpu": 3},
+            **SPECS["experts"], "name": "NAME", "topology": {"gpus": 4, "nodes": 2, "slots_per_gpu": 4},
         }})  # fmt: skip
         replaced = document.replace(
             {"name": '"NAME"'}.get(place, f'"{place}": 1'), {"name": value}.get(place, f'"{place}": {value}')

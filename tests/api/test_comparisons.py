@@ -15,7 +15,7 @@ def made(client: TestClient, **changes: Any) -> str:
 
 def test_two_plans_are_compared(client: TestClient, worker: None) -> None:
     old = made(client)
-    new = made(client, topology={"gpus": 4, "nodes": 2, "slots_per_gpu": 2})
+    new = made(client, topology={"gpus": 8, "nodes": 2, "slots_per_gpu": 2})
     asked = client.post("/v1/comparisons", json={"plans": [old, new]})
     assert asked.status_code == 200
     changes = {change["path"]: (change["old"], change["new"]) for change in asked.json()["spec"]}

@@ -57,7 +57,7 @@ def test_who_does_not_wait_is_told_where_to_ask(client: TestClient, service_stor
     assert (job.status, job.kind) == ("queued", "plan")
     assert accepted.headers["Location"] == job.url == f"/v1/plans/{job.id}"
     assert client.get(job.url).status_code == 202
-    assert queue.job(service_store, job.id).request["spec"]["name"] == "one-layer"
+    assert queue.job(service_store, job.id).request["spec"]["name"] == "two-workloads"
     assert client.get("/v1/plans").json()["plans"] == []
 
 

@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
+from planner.documents import unreadable
 from planner.errors import InvalidInput
 from planner.power.traces.readings import Readings, Recorded, Unit, side_by_side
 from profiles.performance.answers import Floats
@@ -77,7 +78,7 @@ def _table(path: Path) -> Any:
     try:
         table = pd.read_csv(path, encoding="utf-8-sig", skipinitialspace=True)
     except OSError as error:
-        raise InvalidInput(f"cannot be read: {error.strerror}", field=str(path), fix="check the path") from None
+        raise unreadable(path, error) from None
     except pd.errors.EmptyDataError:
         raise InvalidInput("is empty", field=str(path), fix="give a header and rows") from None
     except ValueError as error:  # pandas' parser errors, and text that is not UTF-8, are ValueErrors

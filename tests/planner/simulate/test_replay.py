@@ -26,6 +26,8 @@ from planner.simulate import (
 )  # fmt: skip
 from planner.simulate.cluster import every_route
 from planner.simulate.replay import NUM_TIME_BINS, replay
+from planner.simulate.result import Latency
+from planner.simulate.sketch import RELATIVE_ERROR
 from tests.planner.simulate.costs import iteration
 from tests.planner.simulate.test_against_reference import random_rows
 
@@ -34,6 +36,11 @@ SPLIT = (Pool("p", iteration(), 2, "prefill"), Pool("d", iteration(most=24), 2, 
 
 def flow(seed: int, count: int, rate: float, **sizes: int) -> Traffic:
     return from_arrays(*np.array(random_rows(seed, count, rate, **sizes)).T)
+
+
+def figures(latency: dict[str, Any]) -> list[float]:
+    """All numbers of a latency in one list."""
+    return [latency["mean"], latency["p99"], *(ms for _, ms in latency["distribution"])]
 
 
 def same_but_for_the_clock(found: Simulation) -> dict[str, Any]:
@@ -77,7 +84,9 @@ def test_the_same_in_chunks_of_any_size(pools: tuple[Pool, ...], routing: Any, m
         monkeypatch.setattr(traffic, "CHUNK", size)
         found.append(same_but_for_the_clock(simulate_pools(pools, flow(1, 300, 12.0), options, link=Link(1.0))))
     for other in found[1:]:
-        for name in ("ttft_ms", "tpot_ms", "e2e_ms", "events", "slo_attainment", "duration_s"):
+        for name in ("ttft_ms", "tpot_ms", "e2e_ms"):
+            assert figures(other[name]) == pytest.approx(figures(found[0][name])), name
+        for name in ("events", "slo_attainment", "duration_s"):
             assert other[name] == pytest.approx(found[0][name]), name
         assert other["energy_kwh"] == pytest.approx(found[0]["energy_kwh"])
 
@@ -197,6 +206,28 @@ def test_attainment_asks_for_every_limit() -> None:
     assert found.goodput_requests_per_s == pytest.approx(good.sum() / rows["arrival_s"].max())
 
 
+def test_distributions_are_those_of_the_single_requests() -> None:
+    told: list[np.ndarray] = []
+    found = simulate_pools([Pool("u", iteration(), 2)], flow(8, 300, 3.0), sink=lambda rows: told.append(rows.copy()))
+    rows = np.concatenate(told)
+    for name in ("ttft_ms", "e2e_ms"):
+        latency = getattr(found, name)
+        share, value = np.array(latency.distribution).T
+        slowest_last = np.sort(rows[name])
+        exact = slowest_last[(share * (len(rows) - 1)).astype(int)]
+        np.testing.assert_allclose(value, exact, rtol=1.001 * RELATIVE_ERROR)
+        assert (share[0], share[-1]) == (0, 1)
+        assert (np.diff(share) > 0).all()
+        assert (np.diff(value) >= 0).all()
+        assert dict(latency.distribution)[0.5] == round(latency.p50, 3)
+
+
+def test_distributions_of_nothing_are_empty_and_all_are_short() -> None:
+    found = simulate_pools([Pool("u", iteration(), 2)], flow(8, 300, 3.0, output=2))  # one token each
+    assert found.tpot_ms == Latency(p50=None, p90=None, p95=None, p99=None, mean=None)
+    assert 1000 < len(found.ttft_ms.model_dump_json() + found.e2e_ms.model_dump_json()) < 3000
+
+
 def test_fractions_split_between_units_and_the_shortest_queue_within() -> None:
     pools = (Pool("a", iteration(), 2), Pool("b", iteration(), 2))
     told: list[np.ndarray] = []
@@ -219,7 +250,7 @@ def test_overlapped_transfers_are_never_slower_and_a_fast_link_costs_nothing() -
     assert fast.e2e_ms.mean is not None
     assert serial.e2e_ms.mean > layered.e2e_ms.mean > fast.e2e_ms.mean
     for other in (layered, fast):  # the first token comes from the prefill replica
-        assert other.ttft_ms.model_dump() == pytest.approx(serial.ttft_ms.model_dump())
+        assert figures(other.ttft_ms.model_dump()) == pytest.approx(figures(serial.ttft_ms.model_dump()))
 
 
 def test_what_makes_no_cluster() -> None:

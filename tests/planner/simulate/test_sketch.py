@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from planner.simulate.cluster import Options, Pool, every_route
 from planner.simulate.replay import replay
-from planner.simulate.sketch import BINS_PER_E, FIRST_BIN, NUM_BINS, RELATIVE_ERROR, quantile
+from planner.simulate.sketch import BINS_PER_E, FIRST_BIN, NUM_BINS, RELATIVE_ERROR, quantiles
 from planner.simulate.traffic import from_arrays
 from tests.planner.simulate.costs import iteration
 
@@ -22,11 +22,11 @@ def counted(values: list[float]) -> np.ndarray:
 @given(st.lists(st.floats(1e-3, 1e9), min_size=1, max_size=200), st.floats(0, 1))
 def test_within_its_relative_error_of_the_value_with_that_rank(values: list[float], share: float) -> None:
     exact = np.sort(values)[int(share * (len(values) - 1))]
-    assert quantile(counted(values), share) == pytest.approx(exact, rel=RELATIVE_ERROR * 1.0001)
+    assert quantiles(counted(values), [share]) == [pytest.approx(exact, rel=RELATIVE_ERROR * 1.0001)]
 
 
 def test_nothing_counted_has_no_percentile() -> None:
-    assert quantile(np.zeros(NUM_BINS, dtype=np.int64), 0.5) is None
+    assert quantiles(np.zeros(NUM_BINS, dtype=np.int64), [0.5]) == []
 
 
 def test_the_replay_counts_as_the_sketch_reads() -> None:

@@ -124,11 +124,10 @@ def test_all_bad_rows_are_told_at_once_up_to_twenty(tmp_path: Path, known: Known
     rows = [f"llama2_70b,t4,decode,{size},-1\n" for size in range(1, 31)]
     path.write_text("model,gpu,phase,batch_tokens_or_requests,ms_per_layer\n" + "".join(rows))
     error = refused("helix", path, known)
-    assert error.detail.startswith("30 problems, so nothing was imported")
-    assert "many.csv:2: ms_per_layer" in error.detail
-    assert "many.csv:21: ms_per_layer" in error.detail
-    assert "many.csv:22" not in error.detail
-    assert error.detail.endswith("and 10 more")
+    assert error.detail == "30 problems, so nothing was imported; the first 20:"
+    assert [field for field, _ in error.mistakes] == [f"many.csv:{line}: ms_per_layer" for line in range(2, 22)]
+    assert all("must be" in detail for _, detail in error.mistakes)
+    assert all(f"{field}: {detail}" in str(error) for field, detail in error.mistakes)
 
 
 def test_a_line_number_counts_line_ends_inside_cells(tmp_path: Path, known: KnownNames) -> None:

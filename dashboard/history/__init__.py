@@ -1,0 +1,1 @@
+"""Parts of the History page: the list of plans, one plan, two compared."""
