@@ -8,6 +8,7 @@ import streamlit as st
 
 from dashboard import replanning, states
 from dashboard.client import Client, Document, Refused
+from dashboard.history.words import sentence
 from dashboard.overview.standing import DECISIONS
 from dashboard.words import plain
 
@@ -31,7 +32,7 @@ def plan_now(client: Client, name: str) -> None:
     except Refused as error:
         states.refused(error)
         return
-    st.session_state["told"] = _told(made, name)
+    _tell(made, name)
     st.rerun()
 
 
@@ -39,6 +40,8 @@ def told() -> None:
     """What the last action came to, once."""
     if text := st.session_state.pop("told", None):
         st.success(text, icon=":material/done:")
+    if text := st.session_state.pop("told badly", None):
+        st.warning(text, icon=":material/error:")
 
 
 def remove(client: Client, name: str, etag: str) -> None:
@@ -77,10 +80,14 @@ def none_yet(client: Client) -> None:
     st.rerun()
 
 
-def _told(made: Document, name: str) -> str:
+def _tell(made: Document, name: str) -> None:
+    """Keep for the next run of the page what the night came to; a night without a plan is no success."""
     reports = made.get("reports") or (made.get("result") or {}).get("reports") or []
-    said = next((report for report in reports if report["service"] == name), None)
-    if said is None:
-        return f"{plain(name)} is planned."
-    decision = said["decision"]
-    return f"**{plain(name)}, {said['date']}: {decision.replace('_', ' ')}** ({DECISIONS.get(decision, '')})."
+    for said in reports:
+        decision, problem = said["decision"], said["problem"] or {}
+        text = f"**{plain(name)}, {said['date']}: {decision.replace('_', ' ')}** ({DECISIONS.get(decision, '')})."
+        if decision in ("infeasible", "failed"):
+            fix = f" What helps: {sentence(problem['fix'])}" if problem.get("fix") else ""
+            st.session_state["told badly"] = f"{text} {sentence(problem.get('detail') or said['reason'])}{fix}"
+        else:
+            st.session_state["told"] = text

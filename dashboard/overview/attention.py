@@ -46,6 +46,7 @@ def notices(client: Client, standings: Sequence[Standing], now: dt.datetime) -> 
     found = [
         *_readiness(client),
         *_decisions(standings, now),
+        *_failed_nights(client, standings),
         *_deployments(client),
         *_failed_jobs(client, now),
         *_old_prices(client, standings, now),
@@ -73,14 +74,24 @@ def _decisions(standings: Sequence[Standing], now: dt.datetime) -> Iterator[Noti
             why = "; ".join(conflict["detail"] for conflict in report["conflicts"]) or report["reason"]
             yield Notice("wrong", name, f"no plan can do what it asks for ({report['date']}): {plain(why)}",
                          plain(_relaxed(report)) or "loosen its limits or its SLO")  # fmt: skip
-        elif report["decision"] == "failed":
-            problem = report["problem"] or {}
-            why = problem.get("detail") or report["reason"]
-            yield Notice("wrong", name, f"planning {report['date']} failed: {plain(why)}",
-                         plain(problem.get("fix") or "") or "plan it again, below")  # fmt: skip
         elif (now.date() - dt.date.fromisoformat(report["date"])).days > 1:
             yield Notice("mind", name, f"its last decision is of {report['date']}",
                          "let `gpuplan replan` run every night, or plan it now, below")  # fmt: skip
+
+
+def _failed_nights(client: Client, standings: Sequence[Standing]) -> Iterator[Notice]:
+    """Of the newest night that was planned over REST: what failed is no decision, and only its job knows of it."""
+    jobs = client.get("/v1/jobs", kind="replan", status="done", limit=1)["jobs"]
+    if not jobs:
+        return
+    decided = {standing.name: standing.decision["date"] if standing.decision else "" for standing in standings}
+    for report in client.get(f"/v1/jobs/{jobs[0]['id']}")["result"]["reports"]:
+        name = report["service"]
+        if report["decision"] == "failed" and name in decided and report["date"] > decided[name]:
+            problem = report["problem"] or {}
+            why = problem.get("detail") or report["reason"]
+            yield Notice("wrong", plain(name), f"planning {report['date']} failed: {plain(why)}",
+                         plain(problem.get("fix") or "") or "plan it again, below")  # fmt: skip
 
 
 def _relaxed(report: Document) -> str:

@@ -19,6 +19,9 @@ MOST_AT_ONCE = 1000
 MOST_SOURCE = 18
 """Letters of a source that are shown; hovering shows all."""
 
+_PAGE = "list_page"
+"""What the page is called in the address."""
+
 _UNBROKEN = str.maketrans({" ": "\N{NO-BREAK SPACE}"})
 
 
@@ -30,12 +33,8 @@ def show(client: Client, kind: str, **wanted: str | None) -> None:
     if not num_found:
         states.empty("Nothing of this kind is known here", "Choose other filters, or add a file under *Import*.")
         return
-    _begin_anew(f"{kind} {wanted}")
     slot = st.container()
-    num_pages = math.ceil(num_found / PAGE_ROWS)
-    page = 1
-    if num_pages > 1:
-        page = st.pagination(num_pages, key="list_page", bind="query-params")
+    page = _chosen_page(f"{kind} {wanted}", math.ceil(num_found / PAGE_ROWS))
     items = first["items"] if page == 1 else _page(client, path, page, wanted)
     begin = (page - 1) * PAGE_ROWS + 1
     with slot:
@@ -85,7 +84,15 @@ def _page(client: Client, path: str, page: int, wanted: dict[str, str | None]) -
     return items
 
 
-def _begin_anew(listed: str) -> None:
-    """Another list begins with its first page; the first list of a session with the page in the address."""
-    if st.session_state.setdefault("listed", listed) != listed:
-        st.session_state["listed"], st.session_state["list_page"] = listed, 1
+def _chosen_page(listed: str, num_pages: int) -> int:
+    """The page that is shown, also in the address: there the first list of a session begins, all others with page 1."""
+    first, linked = st.session_state.setdefault("first list", (listed, st.query_params.get(_PAGE, "")))
+    begin = int(linked) if first == listed and linked.isascii() and linked.isdecimal() and len(linked) < 7 else 1
+    page = 1
+    if num_pages > 1:
+        page = st.pagination(num_pages, default=begin if 1 <= begin <= num_pages else 1, key=f"page of {listed}")
+    if page > 1:
+        st.query_params[_PAGE] = str(page)
+    else:
+        st.query_params.pop(_PAGE, None)
+    return page

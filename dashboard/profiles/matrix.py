@@ -23,8 +23,8 @@ ERRORS_OF = "TPOT"
 KINDS_OF_PAIRS = ("measurements", "training-measurements", "layer-measurements", "rate-profiles")
 """Facts about a model on a GPU type."""
 
-ROW_PX, MOST_LABEL_PX = 20, 170
-"""Of the chart: the height of a model's row, and the width that its name may take."""
+ROW_PX, AROUND_PX, MOST_LABEL_PX = 20, 150, 170
+"""Of the chart: the height of a model's row and of what is above and below all rows; the width of a model's name."""
 
 MONTH_DAYS = 30.4
 
@@ -102,7 +102,7 @@ def heatmap(found: Sequence[Row], shade: str) -> None:
             text=alt.Text(f"{field}:Q", format=",.3~g" if shade == "error" else ",d"),
             color=alt.condition(on_dark, alt.value("white"), alt.value("black")),
         ),
-    ).properties(height=alt.Step(ROW_PX), autosize=alt.AutoSizeParams(type="fit-x", contains="padding"))
+    ).properties(height=ROW_PX * len({row["Model"] for row in shown}) + AROUND_PX)
     charts.show(chart, shown, f"measured by {shade}", _says(shown, field))
 
 

@@ -26,6 +26,9 @@ LONGEST_NAME = 60
 
 PERCENTILES = (50, 95, 99)
 
+OF_THE_FILE = (413, 422)
+"""Statuses of refusals that stay as long as the file does; after others it is tried again."""
+
 REPLAY_OF, FILE = "replay_of", "file"
 """Key of the choice of what a simulation replays, and a value of it: a new file is what most replay next."""
 
@@ -96,10 +99,14 @@ def _take(client: Client, file: tuple[str, bytes], kept: dict[str, Trace], servi
             with st.spinner("Reading the file"):
                 kept[service_name] = read(client, *file)
         except Refused as error:
-            refused = st.session_state[_REFUSED] = (digest, error)
-        else:
-            st.session_state.update({_UNPLANNED: service_name, REPLAY_OF: FILE})
-            return True
+            if error.status in OF_THE_FILE:
+                st.session_state[_REFUSED] = (digest, error)
+            states.refused(error)
+            return False
+        st.session_state[_UNPLANNED] = service_name
+        if len(kept[service_name].arrival_s):
+            st.session_state[REPLAY_OF] = FILE
+        return True
     states.refused(refused[1])
     return False
 
@@ -110,10 +117,10 @@ def begin_with(client: Client, spec: Document) -> None:
         plan = replanning.plan(client, "serving", spec)
     except Refused as error:
         states.refused(error)
-        plan = None
-    st.session_state.pop(_UNPLANNED, None)
-    if plan is not None:
-        address.begin_with(plan["id"])
+        st.session_state[_READ].pop(st.session_state.pop(_UNPLANNED), None)  # so that it is tried again
+        return
+    st.session_state.pop(_UNPLANNED)
+    address.begin_with(plan["id"])
 
 
 def kept_traces() -> Mapping[str, Trace]:

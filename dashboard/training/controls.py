@@ -14,6 +14,8 @@ from dashboard.training.words import OBJECTIVES, plain
 QUICK_S, TIME_LIMIT_S = 3.0, 60.0
 """For planning small clusters and large ones. Mapping ranks onto measured links takes what it gets."""
 
+_NOT_PROVEN = ("feasible", "no_solution")
+
 
 def spec(client: Client, begin: Start) -> Document:
     """The spec to plan for: as it began, with what the controls change."""
@@ -43,11 +45,15 @@ def plan(client: Client, begin: Start, asked: Document) -> Document | None:
     """The plan of a spec: the saved one, or made now where that is quick, or when the button is pressed."""
     if begin.plan_id and asked == begin.spec:
         return client.get(f"/v1/plans/{begin.plan_id}")
-    if settings.is_quick(asked):
-        return replanning.plan(client, "training", asked, QUICK_S)
     body = {"kind": "training", "spec": asked, "time_limit_s": TIME_LIMIT_S}
     if replanning.is_kept(client, "/v1/plans", body):
         return replanning.plan(client, "training", asked, TIME_LIMIT_S)
+    if settings.is_quick(asked):
+        found = replanning.plan(client, "training", asked, QUICK_S)
+        about = f"up to {TIME_LIMIT_S:.0f} s, not {QUICK_S:.0f} s"
+        if found["outcome"] in _NOT_PROVEN and st.button("Search longer", key="search longer", help=about):
+            return replanning.plan(client, "training", asked, TIME_LIMIT_S)
+        return found
     st.markdown("This cluster is large, or of several kinds: planning takes up to a minute, so it waits for you.")
     if st.button("Plan", type="primary", icon=":material/play_arrow:", key="plan training"):
         return replanning.plan(client, "training", asked, TIME_LIMIT_S)

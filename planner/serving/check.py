@@ -357,8 +357,12 @@ def _sums(plan: ServingPlan, names: KnownNames) -> Iterator[Violation]:
     usd = sum(r.instances * r.usd_per_instance_hour for r in plan.rentals)
     if any(_differs(r.usd_per_hour, r.instances * r.usd_per_instance_hour) for r in plan.rentals):
         yield broken("cost", "a rental's cost is not its price times its instances")
-    if _differs(plan.usd_per_hour, usd) or _differs(sum(a.usd_per_hour for a in plan.allocation), usd):
+    if _differs(plan.usd_per_hour, usd):
         yield broken("cost", f"rentals cost {usd:.6f} $/h; the plan says {plan.usd_per_hour}")
+    shared = sum(a.usd_per_hour for a in plan.allocation)
+    used = sum(r.usd_per_hour for r in plan.rentals if r.gpus_used)
+    if _differs(shared, used):
+        yield broken("cost", f"instances in use cost {used:.6f} $/h; what runs on them shares {shared:.6f}")
     if _differs(plan.usd_per_month, usd * HOURS_PER_MONTH):
         yield broken("cost", f"a month costs {usd * HOURS_PER_MONTH:.2f} $, not {plan.usd_per_month}")
     if plan.usd_per_million_tokens is not None:

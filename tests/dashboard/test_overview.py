@@ -125,6 +125,17 @@ def test_a_night_is_planned_when_asked_for(open_page: OpenPage, service: httpx.C
     assert f"{NAME}, 2026-03-02: {newest['decision'].replace('_', ' ')}" in words(page)
 
 
+def test_a_night_that_cannot_be_planned_is_no_success(open_page: OpenPage, decided: Document) -> None:
+    page = open_page("overview", service=NAME, part="Plan now")
+    page.date_input(key=f"day of {NAME}").set_value(dt.date(2027, 3, 2))
+    press(page, "Plan tonight's now")
+    assert not page.success
+    assert f"{NAME}, 2027-03-02: failed" in words(page)
+    assert "What helps" in words(page)
+    page = open_page("overview")
+    assert "planning 2027-03-02 failed" in words(page)
+
+
 def test_terms_are_changed(opened: AppTest, service: httpx.Client) -> None:
     number(opened, "Horizon (days)").set_value(2)
     number(opened, "Demand to plan for (quantile)").set_value(0.9)
@@ -274,12 +285,12 @@ class Answers:
     def __init__(self, **documents: Document) -> None:
         self.documents = documents
 
-    def get(self, path: str, **query: Any) -> Document:
+    def get(self, path: str, kind: str = "", **query: Any) -> Document:
         quiet: Document = {
             "/readyz": {"ready": True}, "/v1/deployments": {"deployments": []}, "/v1/jobs": {"jobs": []},
             "/v1/prices": {"items": []}, "/v1/profiles/coverage": {"cells": []},
         }  # fmt: skip
-        found = self.documents.get(path.rsplit("/", 1)[-1], quiet.get(path))
+        found = self.documents.get(kind or path.rsplit("/", 1)[-1], quiet.get(path))
         if isinstance(found, Exception):
             raise found
         assert found is not None, path
@@ -298,11 +309,15 @@ def test_nothing_is_wrong_where_all_is_well() -> None:
 
 def test_what_is_wrong_comes_first_with_what_helps() -> None:
     conflict = {"detail": "no **GPU**", "relaxations": [{"detail": "raise the budget to 9 $/h"}]}
+    failed = report("failed", problem={"detail": "no file", "fix": "write it"})
     found = noticed(
         Standing(saved("old"), report("keep", "2026-01-01")),
         Standing(saved("never"), None),
         Standing(saved("tight"), report("infeasible", conflicts=[conflict])),
-        Standing(saved("broken"), report("failed", problem={"detail": "no file", "fix": "write it"})),
+        Standing(saved("broken"), report("keep", "2026-03-01")),
+        Standing(saved("mended"), report("keep", "2026-03-02")),
+        replan={"jobs": [{"id": "night"}]},
+        night={"result": {"reports": [{**failed, "service": "broken"}, {**failed, "service": "mended"}]}},
     )
     assert [weight for weight, _ in found] == ["wrong", "wrong", "mind", "mind"]
     assert "tight: no plan can do what it asks for (2026-03-02): no **GPU** raise the budget to 9 $/h" in found[0][1]

@@ -25,7 +25,7 @@ HEADER = "model,gpu,phase,batch_tokens_or_requests,ms_per_layer\n"
 
 @pytest.fixture
 def get(service_url: str) -> Get:
-    return lambda path, **query: httpx.get(f"{service_url}{path}", params=query).json()
+    return lambda path, **query: httpx.get(f"{service_url}{path}", params=query, timeout=60).json()
 
 
 def tables(page: AppTest) -> list[str]:

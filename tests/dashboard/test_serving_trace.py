@@ -115,6 +115,13 @@ def test_files_that_cannot_be_read_are_refused_in_words(open_page: OpenPage) -> 
     assert not page.error
 
 
+def test_a_file_that_nothing_can_serve_is_told_as_such(open_page: OpenPage) -> None:
+    page = upload(open_page("serving"), b"time,input_tokens,output_tokens\n0,9000000,5\n1,9000000,5\n")
+    assert not page.exception
+    assert "No plan can do this" in told(page)
+    assert "plan" in address(page)
+
+
 def test_nonsense_in_the_address_is_left_out(open_page: OpenPage) -> None:
     page = open_page("serving", view="Simulate", simulation="../../healthz", replay_rate="fast", replay_of="all")
     assert not page.exception
