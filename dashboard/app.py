@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import altair  # noqa: F401 - with pandas, half a second that the first visitor need not wait for
 import streamlit as st
 from starlette.middleware import Middleware
 

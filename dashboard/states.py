@@ -9,6 +9,7 @@ import streamlit as st
 
 from dashboard import tables
 from dashboard.client import Document, Refused, ServiceError
+from dashboard.words import plain
 
 _log = logging.getLogger("gpuplan.dashboard")
 
@@ -25,7 +26,7 @@ def empty(title: str, next_step: str) -> None:
 
 def away(error: ServiceError, is_back: Callable[[], bool]) -> None:
     """The service is away: say so, look again by ourselves, and go on when it is back."""
-    st.error(f"**{error.title}.** {error.detail}", icon=":material/cloud_off:")
+    st.error(f"**{error.title}.** {plain(error.detail)}", icon=":material/cloud_off:")
     if error.fix:
         st.markdown(error.fix[0].upper() + error.fix[1:] + ".")
 
@@ -40,13 +41,12 @@ def away(error: ServiceError, is_back: Callable[[], bool]) -> None:
 
 def refused(error: Refused) -> None:
     """The service said no: what, where, and what would work."""
-    where = f" `{error.field}`:" if error.field else ""
-    st.error(
-        f"**{_TITLES.get(error.status, error.title.capitalize())}.**{where} {error.detail}", icon=":material/block:"
-    )
+    title = _TITLES.get(error.status) or plain(error.title.capitalize())
+    where = f" {plain(error.field)}:" if error.field else ""
+    st.error(f"**{title}.**{where} {plain(error.detail)}", icon=":material/block:")
     if error.mistakes:
         tables.show([{"field": m["field"], "mistake": m["detail"]} for m in error.mistakes], name="mistakes")
-    fix = _FIXES.get(error.status, error.fix)
+    fix = _FIXES.get(error.status) or plain(error.fix)
     if fix:
         st.markdown(f"What helps: {fix}")
 
@@ -87,12 +87,19 @@ def no_plan(plan: Document) -> bool:
     if plan["outcome"] == "no_solution":
         st.warning("**Nothing was found within the time limit.** Allow more time, or ask for less.",
                    icon=":material/timer_off:")  # fmt: skip
+        _conflicts(plan)
         return True
     if plan["outcome"] != "infeasible":
         return False
     st.warning("**No plan can do this**, and that is proven.", icon=":material/do_not_disturb_on:")
+    _conflicts(plan)
+    return True
+
+
+def _conflicts(plan: Document) -> None:
+    """What cannot hold together, and the smallest change of each limit that would help."""
     for conflict in plan["conflicts"]:
-        st.markdown(conflict["detail"])
+        st.markdown(plain(conflict["detail"]))
         if conflict["relaxations"]:
             st.markdown("Any one of these alone would make it possible:")
             rows = [
@@ -100,4 +107,3 @@ def no_plan(plan: Document) -> bool:
                 for one in conflict["relaxations"]
             ]
             tables.show(rows, name="relaxations")
-    return True

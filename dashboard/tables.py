@@ -28,6 +28,7 @@ _STYLE = """<style>
 .gpuplan-table th, .gpuplan-table td {border: 0; border-bottom: 1px solid #8884}
 .gpuplan-table .number {text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap}
 .gpuplan-table .short {white-space: nowrap}
+.gpuplan-table td:first-child:not(.number, .short) {min-width: 10rem}
 .gpuplan-table [title] {text-decoration: underline dotted #8888; text-underline-offset: .2em; cursor: help}
 </style>"""
 

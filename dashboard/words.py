@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 
-_MARKUP = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>~$:&])")
+_MARKUP = re.compile(r"[!-/:-@\[-`{-~]")
+"""Any ASCII punctuation may be escaped (CommonMark, section 2.4)."""
 
 
 def plain(text: str) -> str:
     """Markdown that shows exactly this text, on one line."""
-    return _MARKUP.sub(r"\\\1", " ".join(text.split()))
+    return _MARKUP.sub(r"\\\g<0>", " ".join(text.split()))

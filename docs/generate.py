@@ -21,7 +21,7 @@ from planner.registry import PLANNERS
 from planner.settings import Settings
 
 FOLDER = Path(__file__).parent / "reference"
-NOTE = "<!-- Written by docs/generate.py: change the code, not this page. -->\n"
+NOTE = "<!-- Written by docs/generate.py: change the code, not this page. -->"
 
 OWN_STATUSES = {"200", "201", "202", "204", "304"}
 """Statuses that are told per route; every route may also answer with a problem, which is told once."""
@@ -42,14 +42,15 @@ def commands() -> str:
         if listed := re.match(r"\* `([a-z][\w-]*)`: ", line):  # its text is cut short here, and whole below
             line = f"* [`{listed[1]}`](#{f'{above} {listed[1]}'.replace(' ', '-')})"
         lines.append(html.unescape(line))
-    return NOTE + "\n".join(lines).strip() + "\n"
+    title, *rest = lines
+    return f"{title}\n\n{NOTE}\n\n" + "\n".join(rest).strip() + "\n"
 
 
 def routes() -> str:
     """Every route of the service with its parameters, body and answers, from the OpenAPI document."""
     document = create_app(create_engine("sqlite://"), Settings(), open_to_loopback=True).openapi()
     parts = [
-        NOTE + "# REST",
+        f"# REST\n\n{NOTE}",
         "The same, with every schema, is at `/docs` and `/openapi.json` of a server (`gpuplan serve`). All routes\n"
         "have in common: `Authorization: Bearer KEY` (on loopback nobody needs one), JSON bodies, an `ETag` where an\n"
         "answer may be kept, lists page by page (`limit`, `cursor`), and mistakes told as problems\n"
@@ -89,7 +90,7 @@ def _route(path: str, method: str, operation: dict[str, Any]) -> str:
 def specs() -> str:
     """Every field of every spec, from the JSON Schemas of the planners' own types."""
     parts = [
-        NOTE + "# Specs",
+        f"# Specs\n\n{NOTE}",
         "What each planner is asked: every field, its type and default. Units are in the names. A spec file is YAML\n"
         "or JSON; a field not listed here is refused by name. The JSON Schemas are at `GET /v1/planners/{kind}`.",
     ]
@@ -159,7 +160,7 @@ def settings() -> str:
         for name, field in Settings.model_fields.items()
     ]
     intro = "Environment variables. Options of commands go before them."
-    return f"{NOTE}# Settings\n\n{intro}\n\n{_table(('variable', 'default', 'what'), rows)}\n"
+    return f"# Settings\n\n{NOTE}\n\n{intro}\n\n{_table(('variable', 'default', 'what'), rows)}\n"
 
 
 def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:

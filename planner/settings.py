@@ -26,8 +26,8 @@ class Settings(BaseSettings):
     )
     engine: Engine = Field(default="local", description="where sweeps and large simulations run")
     ray_address: str | None = Field(default=None, description="cluster to join; default: start a local one")
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
-    log_format: Literal["json", "text"] = "json"
+    log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="logged from")
+    log_format: Literal["json", "text"] = Field(default="json", description="one JSON object per line, or text")
     most_body_mib: Annotated[float, Field(gt=0, le=1024)] = Field(default=16.0, description="of a request")
     most_time_limit_s: Annotated[float, Field(gt=0, le=86_400)] = Field(default=600.0, description="of one solve")
     requests_per_minute: Annotated[int, Field(ge=1)] = Field(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from dashboard.client import Client, Document
 from dashboard.figures import cell
 from dashboard.history.objective import amount
-from dashboard.history.words import moment
+from dashboard.history.words import moment, short_moment
 from dashboard.tables import Row
 
 WINDOW = 1000
@@ -48,14 +49,14 @@ def window(client: Client, kind: str, cursor: str = "") -> Window:
 
 
 def chosen(plans: Sequence[Document], wanted: Wanted) -> list[Document]:
-    """The plans that are wanted; each says in ``num_plans`` for how many it stands."""
+    """The plans that are wanted; with ``newest_only``, ``num_plans`` says for how many each stands."""
     name = wanted.name.strip().casefold()
     found = [
         plan for plan in plans
         if wanted.outcome in ("", plan["outcome"]) and name in (plan["name"] or "").casefold()
     ]  # fmt: skip
     if not wanted.newest_only:
-        return [{**plan, "num_plans": 1} for plan in found]
+        return found
     num_plans = Counter(_group(plan) for plan in found)
     newest: dict[tuple[str, str], Document] = {}
     for plan in found:
@@ -65,13 +66,17 @@ def chosen(plans: Sequence[Document], wanted: Wanted) -> list[Document]:
 
 def rows(plans: Sequence[Document], units: Mapping[str, str]) -> list[Row]:
     """The table of plans; ``units`` of the objectives, by id of the spec."""
+    now = dt.datetime.now(dt.UTC)
     return [
         {
             "name": plan["name"] or "(no name)",
             "kind": plan["kind"],
             "outcome": cell(plan["outcome"].replace("_", " "), OUTCOMES.get(str(plan["outcome"]), "")),
             "objective": _objective(plan, units.get(plan["spec_id"], "")),
-            "saved": cell(moment(plan["created_at"]), f"plan {plan['id']}, from facts {plan['profile_digest']}"),
+            "saved": cell(
+                short_moment(plan["created_at"], now),
+                f"{moment(plan['created_at'])}: plan {plan['id']}, from facts {plan['profile_digest']}",
+            ),
             **({"plans": plan["num_plans"]} if "num_plans" in plan else {}),
         }
         for plan in plans
@@ -80,7 +85,7 @@ def rows(plans: Sequence[Document], units: Mapping[str, str]) -> list[Row]:
 
 ABOUT = {
     "objective": "what the planner made as small (or large) as it could, in its unit",
-    "saved": "when the plan was saved",
+    "saved": "when the plan was saved first (UTC)",
     "plans": "saved under this name and kind: each change of a what-if is one",
 }
 

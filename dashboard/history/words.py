@@ -13,6 +13,12 @@ def sentence(text: str) -> str:
     return plain(f"{text[:1].upper()}{text[1:]}{'' if text.endswith(('.', '!', '?')) else '.'}")
 
 
+def short_moment(text: str, now: dt.datetime) -> str:
+    """When something was, in UTC, for narrow columns: the time within this year, the year else."""
+    at = dt.datetime.fromisoformat(text).astimezone(dt.UTC)
+    return f"{at.day} {at:%b %H:%M}" if at.year == now.year else f"{at.day} {at:%b %Y}"
+
+
 def moment(text: str) -> str:
     """When something was, in UTC."""
     return f"{dt.datetime.fromisoformat(text).astimezone(dt.UTC):%Y-%m-%d %H:%M} UTC"

@@ -7,7 +7,7 @@ import datetime as dt
 import streamlit as st
 
 from dashboard import address, connection, uploads
-from dashboard.client import Client, Document
+from dashboard.client import Client
 from dashboard.profiles import benchmarks, comparison, facts, matrix, parity, prices
 from dashboard.profiles.columns import KINDS
 
@@ -57,7 +57,7 @@ def show_predictions(client: Client) -> None:
         except uploads.BadFile as error:
             st.error(str(error))
             return
-    if given is None and not _is_wanted(client, body):
+    if given is None and not comparison.is_wanted(client, body):
         st.markdown("Every stored row is predicted from the others, as if it had never been measured.")
         return
     parity.show(comparison.answer(client, body), name, quantity, coloured_by)
@@ -81,20 +81,9 @@ def show_catalogue(client: Client) -> None:
 def _errors(client: Client) -> dict[tuple[str, str], float]:
     quantity = comparison.QUANTITIES[matrix.ERRORS_OF]
     body = comparison.asked(quantity.part, "random")
-    if not _is_wanted(client, body):
+    if not comparison.is_wanted(client, body):
         return {}
     return comparison.errors_by_pair(comparison.answer(client, body), quantity.field)
-
-
-def _is_wanted(client: Client, body: Document) -> bool:
-    """Whether to ask now: it takes a while, so somebody says so first, here or in the address."""
-    asked = f"{body['part']} {body['hold_out']}"
-    if st.query_params.get("compared") == asked or comparison.is_kept(client, body):
-        return True
-    if st.button("Compare predictions with measurements", type="primary", help="takes some ten seconds"):
-        st.query_params["compared"] = asked
-        return True
-    return False
 
 
 def _filter(client: Client, name: str) -> str | None:

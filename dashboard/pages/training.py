@@ -7,7 +7,8 @@ import streamlit as st
 from dashboard import address, connection, start, states, tables
 from dashboard.client import Client, Document
 from dashboard.tables import Cell
-from dashboard.training import controls, links, pareto, ranked, schedule, sizes, stacked, words
+from dashboard.training import controls, links, pareto, ranked, schedule, sizes, stacked
+from dashboard.words import plain
 
 
 def explore(client: Client, plan: Document) -> None:
@@ -23,7 +24,7 @@ def explore(client: Client, plan: Document) -> None:
             st.header("Configurations, best first")
             ranked.table(plan)
             for line in plan["explanation"]:
-                st.markdown("- " + words.plain(line))
+                st.markdown("- " + plain(line))
             st.markdown(ranked.proof(plan))
     if money.open:
         with money:

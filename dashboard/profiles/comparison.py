@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import streamlit as st
+
 from dashboard import replanning
 from dashboard.client import Client, Document
 from dashboard.figures import percent
@@ -49,9 +51,15 @@ def answer(client: Client, body: Document) -> Document:
     return replanning.answer(client, PATH, body, "Predicting")
 
 
-def is_kept(client: Client, body: Document) -> bool:
-    """Whether this session knows the answer."""
-    return replanning.is_kept(client, PATH, body)
+def is_wanted(client: Client, body: Document) -> bool:
+    """Whether to ask now: it takes a while, so somebody says so first, here or in the address."""
+    asked = f"{body['part']} {body['hold_out']}"
+    if st.query_params.get("compared") == asked or replanning.is_kept(client, PATH, body):
+        return True
+    if st.button("Compare predictions with measurements", type="primary", help="takes some ten seconds"):
+        st.query_params["compared"] = asked
+        return True
+    return False
 
 
 def errors_by_pair(found: Document, field: str) -> dict[tuple[str, str], float]:

@@ -69,7 +69,7 @@ def _cell(column: Column, fact: Document, origin: str) -> str | None:
         return Cell(value.rsplit("/", 1)[-1], value)
     if value is None or isinstance(value, str):
         return value or None
-    text = f"{value:,}" if isinstance(value, int) else f"{value:,.5g}" if abs(value) < 1e5 else f"{value:,.0f}"
+    text = f"{value:,}" if isinstance(value, int) else f"{value:,.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
     return Cell(text, f"{column.about}; {origin}")
 
 

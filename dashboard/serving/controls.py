@@ -54,7 +54,7 @@ def _service(spec: Document) -> int:
     names = [service["name"] for service in spec["services"]]
     if len(names) == 1:
         return 0
-    name = st.selectbox("Service", names, key="service", bind=BOUND, on_change=_keep_changes,
+    name = st.selectbox("Service", names, key="edited_service", bind=BOUND, on_change=_keep_changes,
                         help="The controls below are of this service; changes of the others are kept.")  # fmt: skip
     return names.index(name)
 

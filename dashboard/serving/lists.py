@@ -11,8 +11,9 @@ import json
 import pandas as pd
 import streamlit as st
 
-from dashboard.client import Client, Document
-from dashboard.serving import known, trace, workload
+from dashboard import address, replanning, states
+from dashboard.client import Client, Document, Refused
+from dashboard.serving import known, workload
 
 _CHOSEN = ("gpu", "provider", "region", "instance_type", "market")
 LISTS = {
@@ -49,7 +50,7 @@ def show(client: Client, spec: Document, index: int) -> None:
     if asked and shares and not any(share > 0 for share in shares):
         st.error("**No size has any share.** Give at least one a number above zero.", icon=":material/edit:")
     elif asked:
-        trace.begin_with(client, changed(spec, index, shares, edited))
+        _begin_with(client, changed(spec, index, shares, edited))
 
 
 def changed(spec: Document, index: int, shares: list[float], edited: dict[tuple[str, str], list[Document]]) -> Document:
@@ -61,6 +62,15 @@ def changed(spec: Document, index: int, shares: list[float], edited: dict[tuple[
     if not shares or shares == [size["share %"] for size in workload.sizes(now)]:
         return new
     return workload.replaced(new, index, workload.with_shares(now, shares))
+
+
+def _begin_with(client: Client, spec: Document) -> None:
+    try:
+        plan = replanning.plan(client, "serving", spec)
+    except Refused as error:
+        states.refused(error)
+    else:
+        address.begin_with(plan["id"])
 
 
 def _shares(service: Document, digest: str) -> list[float]:

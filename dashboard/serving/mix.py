@@ -13,6 +13,7 @@ from dashboard.words import plain
 
 _RENTAL_ABOUT = {"GPUs used": "of those rented: instances are paid whole", "$/h": "of all these instances"}
 _UNIT_ABOUT = {
+    "each": "GPUs of a replica, precision of its weights, engine (roofline: any, estimated from datasheets)",
     "load": "planned traffic as a share of what the replicas can carry within the SLO",
     "$/h": "their share, by GPUs used, of the instances they run on",
     "power": "with every replica busy",
@@ -91,10 +92,8 @@ def units(plan: Document) -> list[tables.Row]:
             "service": a["service"],
             **({"role": a["role"]} if roles else {}),
             "replicas": a["replicas"],
-            "GPU": f"{a['gpus_per_replica']} × {a['gpu']}",
-            "precision": a["precision"],
-            "engine": a["engine"],
-            "where": place(a),
+            "each": f"{a['gpus_per_replica']} × {a['gpu']}, {a['precision']}, {a['engine']}",
+            "on": place(a),
             "load": figures.percent(a["utilisation"]),
             "power": figures.watts(a["power_w"]),
             "$/h": figures.usd(a["usd_per_hour"]),

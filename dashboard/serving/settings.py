@@ -27,7 +27,7 @@ def read(spec: Document, index: int) -> Settings:
     service = spec["services"][index]
     slo, offers, limits = service.get("slo") or {}, spec.get("offers") or {}, spec.get("limits") or {}
     return {
-        "rate": workload.requests_per_s(service["workload"]),
+        "rate": float(f"{workload.requests_per_s(service['workload']):g}"),  # six digits: it is read by people
         "longer_prompts": 1.0,
         "longer_answers": 1.0,
         **{name: float(slo.get(name) or 0.0) for name in SLO_LIMITS},

@@ -81,12 +81,13 @@ def _bars(able: list[Document], unit: str) -> None:
 def pools(plan: Document) -> list[tables.Row]:
     """Unified pools only, and split pools only."""
     unit = OBJECTIVE_UNITS[plan["spec"]["objective"]]
+    explained = any(b["detail"] for b in plan["pool_baselines"])
     return [
         {
             "pools": f"{b['pools']} only",
             "$/h": figures.usd(b["usd_per_hour"]),
             **({unit: b["objective"]} if unit != "$/h" else {}),
-            "why not": b["detail"] or "–",
+            **({"why not": b["detail"] or "–"} if explained else {}),
         }
         for b in plan["pool_baselines"]
     ]

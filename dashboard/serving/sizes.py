@@ -24,21 +24,24 @@ MOST_LABELLED = 80
 LEAST_LABELLED = 0.4
 """Share of a cell's width that a name needs."""
 
+ALL = 0.9995
+"""A share that is shown as 100%."""
+
 ROW_PX, FRAME_PX = 40, 110
 """Height of a row of cells, and of what surrounds them."""
 
 MOST_ROWS = 14
 """Rows with their full height and their label; more share the room."""
 
-_TIPS = ("GPU", "input tokens", "output tokens", "unit", "rate", "share", "TTFT", "TPOT", "end to end", "origin")
+_TIPS = ("GPU", "input tokens", "output tokens", "unit", "rate", "TTFT", "TPOT", "E2E", "origin")
 
 _ABOUT = {
-    "rate": "requests/s of this size on this unit",
-    "share": "of this size's requests that go to this unit",
+    "unit": "GPU × how many of them; on hover also precision and engine",
+    "rate": "requests/s of this size on this unit, with its share where others serve this size too",
     "TTFT": "time to the first token at the SLO's percentile, on a replica full of this size alone",
     "TPOT": "time per output token after the first, likewise",
-    "end to end": "time to the last token, likewise",
-    "origin": "where these rates and times are from, with the half-width of their 90% interval",
+    "E2E": "time to the last token, likewise",
+    "origin": "where these rates and times are from; on hover how far off they may be",
 }
 
 
@@ -139,16 +142,17 @@ def row_of(route: Document) -> tables.Row:
     def cell(value: str, meaning: str) -> tables.Cell:
         return figures.cell(value, meaning, route["origin"], error, route["num_measurements"])
 
-    to = (unit_name(unit, route["service"]) for unit in (route["unit"], route["decode_unit"]) if unit)
+    units = [unit_name(unit, route["service"]) for unit in (route["unit"], route["decode_unit"]) if unit]
+    to = " → ".join(" ".join(unit.split()[:2]) for unit in units)
+    share = "" if route["fraction"] > ALL else f" ({figures.percent(route['fraction'])})"
     alone = f"requests/s; one replica carries {route['requests_per_s_per_replica']:,.3g} of this size alone"
     return {
         "input tokens": span(route["input_tokens"]),
         "output tokens": span(route["output_tokens"]),
-        "unit": " → ".join(to),
-        "rate": cell(f"{route['requests_per_s']:,.3g}/s", alone),
-        "share": figures.percent(route["fraction"]),
+        "unit": figures.cell(to, " → ".join(units)),
+        "rate": cell(f"{route['requests_per_s']:,.3g}/s{share}", alone),
         "TTFT": cell(figures.milliseconds(route["ttft_ms"]), "time to the first token"),
         "TPOT": cell(figures.milliseconds(route["tpot_ms"]), "time per output token after the first"),
-        "end to end": cell(figures.milliseconds(route["e2e_ms"]), "time to the last token"),
-        "origin": route["origin"] if error is None else f"{route['origin']} ±{error:.0%}",
+        "E2E": cell(figures.milliseconds(route["e2e_ms"]), "time to the last token"),
+        "origin": cell(route["origin"], "rates and times"),
     }

@@ -9,7 +9,8 @@ from dashboard.client import Client, Document
 from dashboard.start import Start
 from dashboard.training import known, settings
 from dashboard.training.settings import Settings
-from dashboard.training.words import OBJECTIVES, plain
+from dashboard.training.words import OBJECTIVES
+from dashboard.words import plain
 
 QUICK_S, TIME_LIMIT_S = 3.0, 60.0
 """For planning small clusters and large ones. Mapping ranks onto measured links takes what it gets."""

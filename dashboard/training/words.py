@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 from dashboard import figures
 from dashboard.client import Document
 from dashboard.figures import hover
@@ -61,8 +59,3 @@ def kwh(energy_kwh: float) -> str:
 def usd(c: Document) -> str:
     """To train; a dash where nobody knows a price."""
     return figures.usd(c["usd_to_train"])
-
-
-def plain(text: str) -> str:
-    """A text that Markdown shows as it is, on one line (CommonMark 2.4: any punctuation may be escaped)."""
-    return re.sub(r"[!-/:-@\[-`{-~]", r"\\\g<0>", " ".join(text.split()))

@@ -359,10 +359,7 @@ def _sums(plan: ServingPlan, names: KnownNames) -> Iterator[Violation]:
         yield broken("cost", "a rental's cost is not its price times its instances")
     if _differs(plan.usd_per_hour, usd):
         yield broken("cost", f"rentals cost {usd:.6f} $/h; the plan says {plan.usd_per_hour}")
-    shared = sum(a.usd_per_hour for a in plan.allocation)
-    used = sum(r.usd_per_hour for r in plan.rentals if r.gpus_used)
-    if _differs(shared, used):
-        yield broken("cost", f"instances in use cost {used:.6f} $/h; what runs on them shares {shared:.6f}")
+    yield from _shared_out(plan)
     if _differs(plan.usd_per_month, usd * HOURS_PER_MONTH):
         yield broken("cost", f"a month costs {usd * HOURS_PER_MONTH:.2f} $, not {plan.usd_per_month}")
     if plan.usd_per_million_tokens is not None:
@@ -384,6 +381,14 @@ def _sums(plan: ServingPlan, names: KnownNames) -> Iterator[Violation]:
     if _differs(plan.objective, expected):
         yield broken("objective", f"is {expected}, not {plan.objective}")
     yield from _proof(plan)
+
+
+def _shared_out(plan: ServingPlan) -> Iterator[Violation]:
+    """What runs on an instance shares its cost. One that stands by, as in a schedule, is shared by nobody."""
+    shared = sum(a.usd_per_hour for a in plan.allocation)
+    used = sum(r.usd_per_hour for r in plan.rentals if r.gpus_used)
+    if _differs(shared, used):
+        yield broken("cost", f"instances in use cost {used:.6f} $/h; what runs on them shares {shared:.6f}")
 
 
 def _proof(plan: ServingPlan) -> Iterator[Violation]:

@@ -60,8 +60,10 @@ def keeps_limits(spec: TrainingSpec, c: Configuration) -> bool:
     return all(limit is None or (value is not None and value <= limit) for value, limit in limits)
 
 
-def too_tight_on_links(plan: TrainingPlan, spec: TrainingSpec, mapped: Sequence[Configuration]) -> TrainingPlan:
-    """On typical links limits were kept; on those that there are, none of the configurations that were mapped does."""
+def too_tight_on_links(
+    plan: TrainingPlan, spec: TrainingSpec, mapped: Sequence[Configuration], *, proven: bool
+) -> TrainingPlan:
+    """On the links that there are no mapped configuration keeps all limits; ``proven``: none would on any links."""
     days = min(c.days_to_train for c in mapped)
     fastest = min(mapped, key=lambda c: c.days_to_train)
     usd = "" if fastest.usd_to_train is None else f" for {fastest.usd_to_train:,.4g} USD"
@@ -71,7 +73,7 @@ def too_tight_on_links(plan: TrainingPlan, spec: TrainingSpec, mapped: Sequence[
     if spec.deadline_days is not None and days > spec.deadline_days:
         relaxations = (Relaxation(limit="deadline_days", current=spec.deadline_days, needed=days, detail=told),)
     conflict = Conflict(constraints=names, detail=told, relaxations=relaxations)
-    return plan.model_copy(update={"outcome": "no_solution", "conflicts": (conflict,)})
+    return plan.model_copy(update={"outcome": "infeasible" if proven else "no_solution", "conflicts": (conflict,)})
 
 
 def too_large(

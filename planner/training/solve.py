@@ -53,7 +53,8 @@ def solve(spec: TrainingSpec, facts: Facts, options: SolveOptions) -> TrainingPl
         num_evaluated=search.num_evaluated, num_fitting=search.num_fitting, num_parameters=shape.num_parameters,
         shape=described(shape),
     )  # fmt: skip
-    if best_of(search.found, spec.objective, 1, spec):
+    # On uneven links a mapping may be faster than typical links are: only mapped configurations can miss a limit.
+    if best_of(search.found, spec.objective, 1, spec) or (search.found and not is_even(spec.cluster)):
         plan = _answer(plan, search, kinds, options)
     elif search.complete and search.found:
         plan = too_tight(plan, spec, search.found)
@@ -86,7 +87,8 @@ def _answer(plan: TrainingPlan, search: Search, kinds: Sequence[Site], options: 
     mapped = map_best(search, kinds, _to_map(search, even), options.seed)
     kept = [one for one in mapped if keeps_limits(spec, one.configuration)]
     if not kept:
-        return too_tight_on_links(plan, spec, [one.configuration for one in mapped])
+        impossible = search.complete and _no_links_would_do(search, kinds)
+        return too_tight_on_links(plan, spec, [one.configuration for one in mapped], proven=impossible)
     kept.sort(key=lambda one: value_of(one.configuration, spec.objective))
     winner, on_links = kept[0], [one.configuration for one in kept]
     ranked = _even_ranks(search, on_links) if even else on_links[: spec.top]
@@ -113,7 +115,7 @@ def _answer(plan: TrainingPlan, search: Search, kinds: Sequence[Site], options: 
 def _to_map(search: Search, even: bool) -> list[tuple[Evaluated, int]]:
     """The best, and the best of each framework; on uneven links of most of the nodes too."""
     spec = search.spec
-    chosen = best_of(search.found, spec.objective, MAPPED, spec)
+    chosen = best_of(search.found, spec.objective, MAPPED, spec) or _best_without_limits(search)
     others = best_of_each(search.found, spec)
     if not even:
         most = max(part.site.machine.num_nodes for part in search.found)
@@ -130,14 +132,35 @@ def _even_ranks(search: Search, on_links: Sequence[Configuration]) -> list[Confi
     return sorted(ranked, key=lambda c: value_of(c, spec.objective))
 
 
+def _best_without_limits(search: Search) -> list[tuple[Evaluated, int]]:
+    """The best, and the fastest, whatever limits say."""
+    spec = search.spec.model_copy(update={"deadline_days": None, "budget_usd": None, "power_limit_w": None})
+    best = best_of(search.found, spec.objective, MAPPED, spec)
+    return [*best, *(one for one in best_of(search.found, "time", MAPPED, spec) if one not in best)]
+
+
 def _bound(search: Search, kinds: Sequence[Site]) -> float:
     """The best that any configuration would come to on the best links that can be thought of."""
     spec = search.spec
-    fastest = float(spec.cluster.link_rates()[0].max())
-    ideal = Search(spec, search.shape, search.performance, search.clock)
-    for site in _sites_to_try(kinds, search):
-        ideal.add(with_fastest_links(site, fastest))
-        if search.out_of_time():
-            return 0.0
+    ideal = _on_fastest_links(search, kinds)
+    if not ideal.complete:
+        return 0.0
     found = best_of(ideal.found, spec.objective, 1, spec)
     return float(found[0][0].value(spec.objective)[found[0][1]])
+
+
+def _no_links_would_do(search: Search, kinds: Sequence[Site]) -> bool:
+    """Whether no configuration keeps every limit even on the best links that can be thought of."""
+    ideal = _on_fastest_links(search, kinds)
+    return ideal.complete and not best_of(ideal.found, search.spec.objective, 1, search.spec)
+
+
+def _on_fastest_links(search: Search, kinds: Sequence[Site]) -> Search:
+    """The same search on the best links that can be thought of."""
+    fastest = float(search.spec.cluster.link_rates()[0].max())
+    ideal = Search(search.spec, search.shape, search.performance, search.clock)
+    for site in _sites_to_try(kinds, search):
+        ideal.add(with_fastest_links(site, fastest))
+        if ideal.out_of_time():
+            break
+    return ideal

@@ -36,6 +36,7 @@ def service_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture
 def open_page(service_url: str, monkeypatch: pytest.MonkeyPatch) -> OpenPage:
     """``open_page("serving", rate="12")``: a page as it is when its first run has ended."""
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])  # Streamlit leaves the page's script there
 
     def open_it(name: str, **query: str) -> AppTest:
         monkeypatch.setenv("GPUPLAN_API_URL", service_url)

@@ -84,7 +84,7 @@ def test_slider_and_number_of_the_rate_agree(open_page: OpenPage, small: Documen
 
 def test_nonsense_in_the_address_is_told_and_left_out(open_page: OpenPage, small: Document) -> None:
     page = open_page(
-        "serving", plan=small["id"], rate="many", percentile="p7", gpus="<b>", service="nobody", view="<script>"
+        "serving", plan=small["id"], rate="many", percentile="p7", gpus="<b>", edited_service="nobody", view="<script>"
     )
     assert not page.exception
     assert shown(page) == shown(open_page("serving", plan=small["id"]))
@@ -146,7 +146,7 @@ def test_changes_of_one_service_stay_while_another_is_changed(
     plan = made(service, two_services(small["spec"]))
     page = open_page("serving", plan=plan["id"])
     page.number_input(key="rate").set_value(20.0).run()
-    page.selectbox(key="service").set_value("two").run()
+    page.selectbox(key="edited_service").set_value("two").run()
     assert page.number_input(key="rate").value == 3.0
     page.number_input(key="rate").set_value(5.0).run()
     found = service.get(f"/v1/plans/{shown(page)}").json()["spec"]["services"]

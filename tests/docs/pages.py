@@ -35,8 +35,19 @@ class Block:
 
     @property
     def not_run(self) -> str | None:
-        """Why it is not run here, if it is not. What has ``ci:`` is run by ``.ci/run`` from a fresh clone."""
-        return self.mark if self.mark.startswith(("not run: ", "ci: ")) else None
+        """Why it is not run here, if it is not. What has ``ci:`` is run by ``.ci/run`` from a fresh clone; of the plan
+        made there the last command, without the installation, is run here too.
+        """
+        return self.mark if self.mark.startswith(("not run: ", "ci: ")) and not self._installs_first else None
+
+    @property
+    def script(self) -> str:
+        """What is run of it."""
+        return self.text.rpartition("&& ")[2] if self._installs_first else self.text
+
+    @property
+    def _installs_first(self) -> bool:
+        return self.mark.startswith("ci: plan")
 
     @property
     def exit_code(self) -> int:

@@ -98,7 +98,7 @@ def test_commands_work(
     for block in shell_blocks(page):
         if block.not_run:
             continue
-        script = block.text
+        script = block.script
         for name, port in ports.items():
             script = re.sub(rf"\b{name}\b", port, script)
         if block.is_server:
@@ -216,3 +216,11 @@ def test_few_commands_are_not_run() -> None:
     left_out = [block for block in every if block.not_run]
     assert all(block.mark.partition(": ")[2] for block in left_out)
     assert len(left_out) < len(every) / 2
+
+
+@pytest.mark.parametrize("output", ["cost $2.97 an hour", "power $2.67 an hour", ""])
+def test_other_output_is_noticed(output: str) -> None:
+    block = Block(ROOT / "README.md", 1, "bash", "gpuplan", "", "cost  $2.67 an hour, 1.5 s")
+    _assert_prints(block, "cost  $2.68 an hour, 0.2 s")
+    with pytest.raises(AssertionError):
+        _assert_prints(block, output)

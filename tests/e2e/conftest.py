@@ -26,6 +26,8 @@ WIDTHS_PX = {"desk": 1280, "phone": 390}
 PATIENCE_MS = 30_000
 """For anything to appear: machines that run tests are busy."""
 
+sync_api.expect.set_options(timeout=PATIENCE_MS)
+
 OpenPage = Callable[..., Any]
 
 
@@ -97,3 +99,30 @@ def drawn(page: Any) -> None:
     page.get_by_role("heading", level=1).wait_for()
     page.wait_for_function("document.querySelector('[data-testid=stApp]').dataset.testScriptState === 'notRunning'")
     page.wait_for_function("!document.querySelector('[data-testid=stSkeleton], [data-stale=true]')")
+
+
+def metric(page: Any, label: str) -> Any:
+    """The value of a key figure."""
+    exactly = page.get_by_test_id("stMetricLabel").get_by_text(label, exact=True)
+    return page.get_by_test_id("stMetric").filter(has=exactly).get_by_test_id("stMetricValue")
+
+
+def open_tab(page: Any, name: str) -> None:
+    """Open a tab and wait for what is in it."""
+    page.get_by_role("tab", name=name, exact=True).click()
+    sync_api.expect(page.get_by_role("tab", name=name, exact=True)).to_have_attribute("aria-selected", "true")
+    drawn(page)
+
+
+def choose(page: Any, label: str, option: str) -> None:
+    """Choose from a list by typing, as by keyboard."""
+    box = page.get_by_role("combobox", name=label)
+    box.click()
+    box.fill(option)
+    page.get_by_role("option", name=option).first.click()
+    drawn(page)
+
+
+def file_input(page: Any, label: str) -> Any:
+    """Where a file is given."""
+    return page.get_by_test_id("stFileUploader").filter(has_text=label).locator("input[type=file]")

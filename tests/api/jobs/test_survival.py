@@ -37,7 +37,9 @@ def put(engine: Engine, numbers: range) -> None:
         session.execute(insert(JobRow), rows)
 
 
-def test_every_job_survives_workers_killed_all_along(any_engine: Engine, database_url: str, supervise: Supervise) -> None:
+def test_every_job_survives_workers_killed_all_along(
+    any_engine: Engine, database_url: str, supervise: Supervise
+) -> None:
     put(any_engine, range(NUM_JOBS - HELD_BACK))
     supervisor = supervise(database_url, 3, most_attempts=50)
     draw = random.Random(7)  # noqa: S311

@@ -31,15 +31,16 @@ def test_units_that_share_a_size_lie_side_by_side_in_its_cell() -> None:
 
 def test_times_say_on_hover_where_they_are_from() -> None:
     row = sizes.row_of(route((10, 10), "A", 1.0))
-    for name in ("rate", "TTFT", "TPOT", "end to end"):
+    for name in ("rate", "TTFT", "TPOT", "E2E"):
         assert "measured on this GPU" in row[name].about
         assert "±10%" in row[name].about
         assert "7 measurements" in row[name].about
 
 
 def test_a_split_route_names_both_pools() -> None:
-    row = sizes.row_of(route((10, 10), "A", 1.0, "chat/B @ aws/y"))
-    assert row["unit"] == "A → B"
+    row = sizes.row_of(route((10, 10), "A ×1 fp8 vllm", 1.0, "chat/B ×2 fp8 vllm @ aws/y"))
+    assert row["unit"] == "A ×1 → B ×2"
+    assert "B ×2 fp8 vllm" in row["unit"].about
 
 
 @pytest.mark.parametrize(("objective", "best"), [("cost", "L4"), ("goodput", "H100")])

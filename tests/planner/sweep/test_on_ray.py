@@ -35,9 +35,7 @@ def cluster() -> Iterator[None]:
         on_ray.ray.shutdown()
 
 
-def test_all_scenarios_give_identical_answers_on_both_engines(
-    cluster: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_all_scenarios_give_identical_answers_on_both_engines(cluster: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engines, "_num_cpus", lambda: 2)
     vary = [{"path": RATE, "values": [0.3 * i for i in range(1, NUM_RATES + 1)]},
             {"path": PRICE, "values": [{"times": 0.4 + 0.15 * i} for i in range(9)] + [-1]}]  # fmt: skip

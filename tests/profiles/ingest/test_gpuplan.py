@@ -80,9 +80,9 @@ def test_every_bad_fact_of_a_document_is_told(tmp_path: Path, known: KnownNames)
     )
     with pytest.raises(InvalidInput) as error:
         read("gpuplan", path, known)
-    assert "bad.json: measurements[1].tp: must be greater than or equal to 1, not 0" in error.value.detail
-    assert "bad.json: measurements[2].speed" in error.value.detail
-    assert "bad.json: measurements[3].source: is missing or blank" in error.value.detail
+    assert "bad.json: measurements[1].tp: must be greater than or equal to 1, not 0" in str(error.value)
+    assert "bad.json: measurements[2].speed" in str(error.value)
+    assert "bad.json: measurements[3].source: is missing or blank" in str(error.value)
 
 
 def test_unknown_gpus_of_a_document_are_told(tmp_path: Path, known: KnownNames) -> None:
