@@ -12,10 +12,19 @@ from dashboard.client import Client, Document, Refused
 
 @dataclass(frozen=True)
 class Start:
-    """A spec to begin with. ``plan_id`` is the saved plan that it is from; empty for the example."""
+    """A spec to begin with, and the saved plan that it is from; None for the example."""
 
     spec: Document
-    plan_id: str = ""
+    plan: Document | None = None
+
+    @property
+    def plan_id(self) -> str:
+        """Of the saved plan; empty for the example."""
+        return "" if self.plan is None else str(self.plan["id"])
+
+    def saved(self, spec: Document) -> Document | None:
+        """The saved plan while nothing is changed."""
+        return self.plan if spec == self.spec else None
 
 
 def spec(client: Client, kind: str) -> Start:
@@ -36,7 +45,7 @@ def spec(client: Client, kind: str) -> Start:
                        "this is the example instead.")  # fmt: skip
         else:
             if plan.get("kind") == kind and "spec" in plan:
-                return Start(plan["spec"], plan_id)
+                return Start(plan["spec"], plan)
             st.warning(f"Plan `{plan_id[:64]}` is not a {kind} plan: this is the example instead.")
     return Start(_example(client, kind))
 

@@ -1,6 +1,7 @@
 """``gpuplan dashboard``: the what-if dashboard, with a service of its own beside it unless one is named.
 
-Both run as child processes and end with this one. The dashboard speaks REST only: nothing of it is imported here.
+Both run as child processes and end with this one, however it ends (``planner.tied``). The dashboard speaks REST only:
+nothing of it is imported here.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import typer
 from planner import command
 from planner.command import Database, Json, reports_errors
 from planner.errors import GpuplanError, InvalidInput
+from planner.tied import ENDS_WITHIN_S
 
 API_VARIABLE, KEY_VARIABLE = "GPUPLAN_API_URL", "GPUPLAN_API_KEY"
 
@@ -36,9 +38,6 @@ READY_WITHIN_S = 60.0
 
 LOOKED_AT_EVERY_S = 0.1
 """Between two looks at whether both still run."""
-
-ENDS_WITHIN_S = 15.0
-"""For a child to end by itself: the service gives running jobs 10 s (``GPUPLAN_SHUTDOWN_S``)."""
 
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 """Names by which a browser may ask for a dashboard of this machine. Others are of pages that want to use it unseen."""
@@ -124,7 +123,7 @@ def _service(database: str | None, *, require_key: bool) -> Iterator[subprocess.
     environment = {"GPUPLAN_LOG_LEVEL": "warning", "GPUPLAN_LOG_FORMAT": "text", **os.environ}
     if database:
         environment[command.DATABASE_VARIABLE] = database  # not on the command line: it may hold a password
-    with _child([sys.executable, "-m", "planner.cli", *words], environment, subprocess.PIPE) as process:
+    with _child(["planner.cli", *words], environment, subprocess.PIPE) as process:
         yield process
 
 
@@ -146,28 +145,27 @@ def _dashboard(script: Path, host: str, port: int, api: str, on_loopback: bool) 
     environment.pop(command.DATABASE_VARIABLE, None)  # may hold a password, and is nothing that it needs
     if not on_loopback:
         environment.pop(KEY_VARIABLE, None)  # every visitor types their own: this one is not theirs
-    words = [sys.executable, "-m", "streamlit", "run", str(script), *flags]
-    with _child(words, environment, subprocess.DEVNULL) as process:
+    with _child(["streamlit", "run", str(script), *flags], environment, subprocess.DEVNULL) as process:
         yield process
 
 
 @contextmanager
 def _child(words: list[str], environment: dict[str, str], stdout: int) -> Iterator[subprocess.Popen[str]]:
-    """A process that runs for as long as the block does."""
+    """A module and its words, as a process that runs for as long as the block does."""
     path = os.pathsep.join(entry for entry in sys.path if entry)  # it imports what this process imports
-    process = subprocess.Popen(  # noqa: S603 - no shell
-        [words[0], "-P", *words[1:]], env={**environment, "PYTHONPATH": path}, text=True, stdout=stdout,
-        stdin=subprocess.DEVNULL,
-    )  # fmt: skip
-    try:
-        yield process
-    finally:
-        process.terminate()
+    with subprocess.Popen(  # noqa: S603 - no shell
+        [sys.executable, "-P", "-m", "planner.tied", *words], env={**environment, "PYTHONPATH": path}, text=True,
+        stdin=subprocess.PIPE, stdout=stdout,
+    ) as process:  # fmt: skip
         try:
-            process.wait(ENDS_WITHIN_S)
-        except (subprocess.TimeoutExpired, KeyboardInterrupt):  # or a second Ctrl+C: at once
-            process.kill()
-            process.wait()
+            yield process
+        finally:
+            process.terminate()
+            try:
+                process.wait(ENDS_WITHIN_S)
+            except (subprocess.TimeoutExpired, KeyboardInterrupt):  # or a second Ctrl+C: at once
+                process.kill()
+                process.wait()
 
 
 def _announced(service: subprocess.Popen[str]) -> str:

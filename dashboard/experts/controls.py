@@ -23,7 +23,7 @@ DISPATCH = {OPEN: "what fits", "even": "evenly", "weighted": "by weights"}
 def show(client: Client, begin: Start) -> Document:
     """Draw the controls; the spec that they make of the one to begin with."""
     now = settings.read(begin.spec)
-    current = _placement(client, begin)
+    current = _placement(begin)
     address.begun("experts", begin.plan_id, now)
     with st.expander("Machine", expanded=True, icon=":material/dns:"):
         new = _machine(now)
@@ -43,14 +43,12 @@ def _undo(before: Settings) -> None:
     st.session_state.update(before)
 
 
-def _placement(client: Client, begin: Start) -> Document | None:
+def _placement(begin: Start) -> Document | None:
     """The placement in use: the spec's own, or that of the saved plan that the page began with."""
     if begin.spec.get("current") is not None:
         current: Document = begin.spec["current"]
         return current
-    if not begin.plan_id:
-        return None
-    placed = client.get(f"/v1/plans/{begin.plan_id}")["physical_to_logical_map"]
+    placed = begin.plan and begin.plan["physical_to_logical_map"]
     return {"physical_to_logical_map": placed} if placed else None
 
 

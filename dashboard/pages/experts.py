@@ -17,7 +17,7 @@ with address.noted():
         spec = controls.show(client, begin)
     with right:
         try:
-            plan = replanning.plan(client, "experts", spec)
+            plan = begin.saved(spec) or replanning.plan(client, "experts", spec)
         except Refused as error:
             states.refused(error)
             st.stop()

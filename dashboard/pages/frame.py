@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from dashboard import connection
+from dashboard import connection, theme
 
 st.set_page_config(page_title="gpuplan", page_icon="🧮", layout="wide")
 
@@ -17,5 +17,6 @@ chosen = st.navigation([
     st.Page("profiles.py", title="Profiles", icon=":material/speed:"),
     st.Page("history.py", title="History", icon=":material/history:"),
 ])  # fmt: skip
+theme.complete()
 connection.sidebar()
 connection.guarded(chosen.run)

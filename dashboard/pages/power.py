@@ -33,8 +33,8 @@ with address.noted():
         try:
             if asked or replanning.is_kept(client, "/v1/plans", body):
                 plan = replanning.answer(client, "/v1/plans", body, "Simulating weeks of this row")
-            elif begin.plan_id and spec == begin.spec:
-                plan = client.get(f"/v1/plans/{begin.plan_id}")
+            else:
+                plan = begin.saved(spec)
         except Refused as error:
             states.refused(error)
             st.stop()

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import streamlit as st
 
-from dashboard import address, connection, replanning, start, states
+from dashboard import address, connection, replanning, start, states, tabs
 from dashboard.client import Refused
 from dashboard.serving import controls, curves, headline, keep, limits, lists, mix, replayed, single_types, sizes
-
-TABS = ("Mix", "Savings", "Sizes", "Curves", "Limits", "Simulate", "Keep")
 
 st.title("Serving what-if")
 client = connection.client()
@@ -22,16 +20,15 @@ with address.noted():
         lists.show(client, spec, index)
     with right:
         try:
-            plan = replanning.plan(client, "serving", spec)
+            plan = begin.saved(spec) or replanning.plan(client, "serving", spec)
         except Refused as error:
             states.refused(error)
             st.stop()
         st.session_state["serving plan shown"] = plan["id"]
         if not states.no_plan(plan):
             headline.show(plan)
-            tabs = dict(zip(TABS, st.tabs(TABS, key="view", on_change="rerun", bind="query-params"), strict=True))
             service = spec["services"][index]["name"]
-            shown = {
+            parts = {
                 "Mix": lambda: mix.show(plan),
                 "Savings": lambda: single_types.show(plan),
                 "Sizes": lambda: sizes.show(plan, service),
@@ -40,7 +37,4 @@ with address.noted():
                 "Simulate": lambda: replayed.show(client, plan),
                 "Keep": lambda: keep.show(client, plan),
             }
-            for name, tab in tabs.items():
-                if tab.open:
-                    with tab:
-                        shown[name]()
+            tabs.show(parts, key="view")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from dashboard import address, connection, start, states, tables
+from dashboard import address, connection, start, states, tables, tabs
 from dashboard.client import Client, Document
 from dashboard.tables import Cell
 from dashboard.training import controls, links, pareto, ranked, schedule, sizes, stacked
@@ -16,40 +16,23 @@ def explore(client: Client, plan: Document) -> None:
     row = ranked.choose(plan)
     chosen = plan["ranked"][row]
     ranked.key_figures(plan, row)
-    names = ("Ranking", "Time and money", "Memory", "Step", "Schedule", "Links", "Failures and nodes")
-    tabs = st.tabs(names, key="look", on_change="rerun", bind="query-params")
-    ranking, money, memory, step, timeline, mapping, other = tabs
-    if ranking.open:
-        with ranking:
-            st.header("Configurations, best first")
-            ranked.table(plan)
-            for line in plan["explanation"]:
-                st.markdown("- " + plain(line))
-            st.markdown(ranked.proof(plan))
-    if money.open:
-        with money:
-            st.header("Time against money or energy")
-            pareto.show(plan, chosen)
-    if memory.open:
-        with memory:
-            st.header("What the fullest GPU holds")
-            stacked.memory(plan["ranked"], row)
-    if step.open:
-        with step:
-            st.header("Where the time of a step goes")
-            stacked.time(plan["ranked"], row)
-    if timeline.open:
-        with timeline:
-            st.header("Pipeline schedule of one step")
-            schedule.show(client, plan["id"], chosen, row)
-    if mapping.open:
-        with mapping:
-            st.header("Links between nodes, and what runs where")
-            links.show(plan)
-    if other.open:
-        with other:
-            st.header("When nodes fail, come or go")
-            sizes.show(plan)
+    tabs.show({
+        "Ranking": lambda: ranking(plan),
+        "Time and money": lambda: pareto.show(plan, chosen),
+        "Memory": lambda: stacked.memory(plan["ranked"], row),
+        "Step": lambda: stacked.time(plan["ranked"], row),
+        "Schedule": lambda: schedule.show(client, plan["id"], chosen, row),
+        "Links": lambda: links.show(plan),
+        "Failures and nodes": lambda: sizes.show(plan),
+    }, key="look")  # fmt: skip
+
+
+def ranking(plan: Document) -> None:
+    """Configurations, best first, and why."""
+    ranked.table(plan)
+    for line in plan["explanation"]:
+        st.markdown("- " + plain(line))
+    st.markdown(ranked.proof(plan))
 
 
 def what_would_fit(plan: Document) -> None:

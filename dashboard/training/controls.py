@@ -44,8 +44,8 @@ def spec(client: Client, begin: Start) -> Document:
 
 def plan(client: Client, begin: Start, asked: Document) -> Document | None:
     """The plan of a spec: the saved one, or made now where that is quick, or when the button is pressed."""
-    if begin.plan_id and asked == begin.spec:
-        return client.get(f"/v1/plans/{begin.plan_id}")
+    if saved := begin.saved(asked):
+        return saved
     body = {"kind": "training", "spec": asked, "time_limit_s": TIME_LIMIT_S}
     if replanning.is_kept(client, "/v1/plans", body):
         return replanning.plan(client, "training", asked, TIME_LIMIT_S)

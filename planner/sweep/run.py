@@ -116,8 +116,7 @@ def _replayed(base: _Base, spec: Frozen, changes: Changes) -> SweepRow:
     times = {
         f"{name}.{statistic}": value
         for name in ("ttft_ms", "tpot_ms", "e2e_ms")
-        for statistic, value in getattr(found, name)
-        if value is not None
+        for statistic, value in _figures(getattr(found, name)).items()
     }
     return SweepRow(
         changes=changes, outcome="replayed", figures=_figures(found) | times,

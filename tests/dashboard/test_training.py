@@ -221,7 +221,3 @@ def test_numbers_of_nodes_that_nothing_fits_on_say_why(small: Document) -> None:
     nothing = {"num_nodes": 3, "configuration": None, "why_not": "nothing fits", "switch_s": 90.0}
     row = sizes.elastic([*small["elastic"], nothing])[-1]
     assert (row["configuration"], row["days"], row["switch"]) == ("nothing fits", None, "1.5 min")
-
-
-def test_names_do_not_become_markup() -> None:
-    assert words.plain("a *b* [c](d)\n`e` TP 2 · PP 4") == r"a \*b\* \[c\]\(d\) \`e\` TP 2 · PP 4"

@@ -43,13 +43,13 @@ def in_address(page: Any, name: str) -> str:
 def test_from_a_trace_to_files_and_a_comparison(open_page: OpenPage) -> None:
     page = open_page("serving")
     upload_a_trace(page)
-    first_plan = in_address(page, "plan")
+    cost_of_trace = metric(page, "Cost").inner_text()
     move_the_rate(page)
     simulate(page)
     address, cost = page.url, metric(page, "Cost").inner_text()
     save_a_service(page)
     download_manifests(page)
-    compare(page, first_plan)
+    compare(page, cost_of_trace)
 
     again = open_page(address.rpartition("/")[2])
     expect(rate(again)).to_have_value("40")
@@ -92,7 +92,7 @@ def simulate(page: Any) -> None:
     page.get_by_role("button", name="Simulate", exact=True).click()
     expect(metric(page, "SLO attainment")).to_contain_text("%")
     expect(page.get_by_text(re.compile(rf"^{NUM_REQUESTS} requests of .*within every limit"))).to_be_visible()
-    expect(page.get_by_text("Cumulative distribution of TTFT")).to_be_attached()
+    expect(page.get_by_label("Cumulative distribution of TTFT").first).to_be_attached()
     drawn(page)
 
 
@@ -117,9 +117,10 @@ def download_manifests(page: Any) -> None:
     assert all(one["apiVersion"] for one in objects)
 
 
-def compare(page: Any, other_plan: str) -> None:
-    """With the plan before the rate was moved: what was asked otherwise is named, and what it costs."""
-    page.goto(page.url + f"&tab=Compare&with={other_plan}")
-    drawn(page)
+def compare(page: Any, cost: str) -> None:
+    """With a plan from before the rate was moved: what was asked otherwise is named, and what that changes."""
+    open_tab(page, "Compare")
+    choose(page, "Second plan", cost)
     expect(page.get_by_role("region", name="what was asked")).to_contain_text("requests_per_s")
-    expect(metric(page, "Cost of the second")).to_contain_text("−")
+    expect(page.get_by_test_id("stMetric").filter(has_text="Cost of the second")).to_contain_text("−")
+    assert in_address(page, "with")

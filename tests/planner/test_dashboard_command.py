@@ -109,6 +109,15 @@ def test_the_death_of_one_ends_the_other(store: str, tmp_path: Path) -> None:
         assert ended(below)
 
 
+def test_a_killed_command_leaves_nothing_running(store: str, tmp_path: Path) -> None:
+    with running(tmp_path, "--database", store) as (process, _):
+        below = children_of(process.pid)
+        process.kill()
+        process.wait()
+        assert len(below) >= 3, "the service, its worker, the dashboard"
+        assert ended(below, within_s=20)
+
+
 def test_a_service_that_cannot_start_ends_it_with_its_own_words(tmp_path: Path) -> None:
     program = [sys.executable, "-m", "planner.cli", "dashboard", "--port", "0", "--no-browser"]
     missing = ("--database", f"sqlite:///{tmp_path}/missing.db")
