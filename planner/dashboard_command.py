@@ -155,7 +155,7 @@ def _child(words: list[str], environment: dict[str, str], stdout: int) -> Iterat
     path = os.pathsep.join(entry for entry in sys.path if entry)  # it imports what this process imports
     with subprocess.Popen(  # noqa: S603 - no shell
         [sys.executable, "-P", "-m", "planner.tied", *words], env={**environment, "PYTHONPATH": path}, text=True,
-        stdin=subprocess.PIPE, stdout=stdout,
+        stdin=subprocess.PIPE, stdout=stdout, start_new_session=True,  # Ctrl+C is for this process alone
     ) as process:  # fmt: skip
         try:
             yield process

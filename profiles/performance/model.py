@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -36,6 +36,9 @@ BEYOND_MEASURED = 2.0
 
 UNMEASURED_CONCURRENCY = 128.0
 """Stands for it where nothing was measured: twice this is the default batch limit of vLLM (256 sequences)."""
+
+MOST_CAPACITIES = 512
+"""Answers to ``capacity`` that are kept: a plan asks some 50, and the next one, at another rate, asks the same."""
 
 RESERVES_ALL_OUTPUT = frozenset({"trtllm"})
 """Engines that admit a request only when all of its output fits."""
@@ -192,9 +195,19 @@ class PerformanceModel:
         """Highest request rate of one replica within ``slo``, for each request size. Arrays broadcast to one axis.
 
         Requests longer than the model's context, or than ``max_context_tokens``, have rate 0 and bind on ``context``.
+        The arrays of the answer are read-only.
         """
-        asked = _positive(input_tokens=input_tokens, output_tokens=output_tokens)
-        tokens_in, tokens_out = (values.ravel() for values in asked)
+        tokens_in, tokens_out = _positive(input_tokens=input_tokens, output_tokens=output_tokens)
+        return self._capacities(layout, tokens_in.tobytes(), tokens_out.tobytes(), slo, max_context_tokens)
+
+    @cached_property
+    def _capacities(self) -> Callable[[Layout, bytes, bytes, Slo, int | None], Capacity]:
+        return lru_cache(MOST_CAPACITIES)(self._capacity)
+
+    def _capacity(
+        self, layout: Layout, tokens_in_bytes: bytes, tokens_out_bytes: bytes, slo: Slo, max_context_tokens: int | None
+    ) -> Capacity:
+        tokens_in, tokens_out = np.frombuffer(tokens_in_bytes), np.frombuffer(tokens_out_bytes)
         profile = self._profile(layout)
         latency = profile.serving
         most = BEYOND_MEASURED * profile.highest_concurrency
@@ -205,7 +218,7 @@ class PerformanceModel:
         alone = np.full_like(tokens_in, ALONE)
         best = latency.at(tokens_in, tokens_out, alone, slo.percentile)
         at = tokens_in, tokens_out, np.maximum(found.concurrency, 1.0)
-        return Capacity(
+        capacity = Capacity(
             layout=layout,
             requests_per_s=np.where(allowed, found.requests_per_s, 0.0),
             concurrency=np.where(allowed, found.concurrency, 0.0),
@@ -221,6 +234,10 @@ class PerformanceModel:
             best_e2e_ms=np.where(allowed, best.e2e_ms, np.inf),
             num_rows=profile.num_rows,
         )
+        for array in vars(capacity).values():
+            if isinstance(array, np.ndarray):
+                array.flags.writeable = False
+        return capacity
 
     def power(self, layout: Layout) -> Power | None:
         """Power of one replica by phase and load; None when the facts have no datasheet of the GPU."""

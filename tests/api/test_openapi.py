@@ -20,6 +20,7 @@ from sqlalchemy import Engine, create_engine
 from starlette.testclient import TestClient
 
 import api.waiting
+from api.apart import MOST_S
 from api.app import create_app
 from api.examples import SPECS
 from api.requests import PlanRequest
@@ -42,7 +43,7 @@ for path in UNSECURED["paths"].values():
         operation.pop("security", None)
 
 schema = schemathesis.openapi.from_dict(UNSECURED)
-schema.config.update(base_url="http://127.0.0.1")
+schema.config.update(base_url="http://127.0.0.1", request_timeout=MOST_S + 10)  # what the service itself gives up after
 schema.config.phases.coverage.enabled = "GPUPLAN_SCHEMATHESIS_CASES" in os.environ  # thousands of cases by itself
 schema.config.checks.positive_data_acceptance.expected_statuses += ["422"]  # what no schema can say, as sums to 1
 counted: Counter[int] = Counter()

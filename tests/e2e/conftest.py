@@ -7,10 +7,13 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
+import httpx
 import pytest
 
 sync_api = pytest.importorskip("playwright.sync_api")
@@ -46,15 +49,22 @@ def announced(process: subprocess.Popen[str]) -> dict[str, Any]:
     return document
 
 
-@pytest.fixture(scope="session")
-def dashboard_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a dashboard with a service of its own."""
-    process = run_gpuplan("dashboard", "--port", "0", "--no-browser", "--json", folder=tmp_path_factory.mktemp("store"))
+@contextmanager
+def running(*words: str, folder: Path, **environment: str) -> Iterator[dict[str, Any]]:
+    """What a ``gpuplan`` process says of itself; it runs for as long as the block does."""
+    process = run_gpuplan(*words, "--json", folder=folder, **environment)
     try:
-        yield announced(process)["url"]
+        yield announced(process) | {"pid": process.pid}
     finally:
         process.terminate()
         process.wait(60)
+
+
+@pytest.fixture(scope="session")
+def addresses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    """``url`` of a dashboard, and ``api`` of its own service."""
+    with running("dashboard", "--port", "0", "--no-browser", folder=tmp_path_factory.mktemp("store")) as found:
+        yield found
 
 
 @pytest.fixture(scope="session")
@@ -70,13 +80,13 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.fixture
-def open_page(browser: Any, dashboard_url: str) -> Iterator[OpenPage]:
-    """``open_page("serving?rate=12")``: the page when it has been drawn. Errors in the console fail the test."""
+def open_url(browser: Any) -> Iterator[OpenPage]:
+    """``open_url("http://...")``: a page of a new visitor, drawn. Errors in the console fail the test."""
     errors: list[str] = []
     contexts = []
 
     def open_it(
-        address: str, width: Literal["desk", "phone"] = "desk", scheme: Literal["light", "dark"] = "light"
+        url: str, width: Literal["desk", "phone"] = "desk", scheme: Literal["light", "dark"] = "light"
     ) -> Any:
         context = browser.new_context(viewport={"width": WIDTHS_PX[width], "height": 900}, color_scheme=scheme)
         contexts.append(context)
@@ -84,7 +94,7 @@ def open_page(browser: Any, dashboard_url: str) -> Iterator[OpenPage]:
         page.set_default_timeout(PATIENCE_MS)
         page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: errors.append(str(error)))
-        page.goto(f"{dashboard_url}/{address}")
+        page.goto(url)
         drawn(page)
         return page
 
@@ -92,6 +102,12 @@ def open_page(browser: Any, dashboard_url: str) -> Iterator[OpenPage]:
     for context in contexts:
         context.close()
     assert not errors, errors
+
+
+@pytest.fixture
+def open_page(open_url: OpenPage, addresses: dict[str, Any]) -> OpenPage:
+    """``open_page("serving?rate=12")``: the same, of the dashboard that all tests share."""
+    return lambda address, *looks: open_url(f"{addresses['url']}/{address}", *looks)
 
 
 def drawn(page: Any) -> None:
@@ -126,3 +142,20 @@ def choose(page: Any, label: str, option: str) -> None:
 def file_input(page: Any, label: str) -> Any:
     """Where a file is given."""
     return page.get_by_test_id("stFileUploader").filter(has_text=label).locator("input[type=file]")
+
+
+def jobs_of(api: str, kind: str = "plan") -> list[dict[str, Any]]:
+    """The service's jobs, newest first."""
+    jobs: list[dict[str, Any]] = httpx.get(f"{api}/v1/jobs", params={"kind": kind}).json()["jobs"]
+    return jobs
+
+
+def wait_for_job(api: str, status: str, known: Collection[str] = ()) -> str:
+    """Until a job that is not known has a status; its id."""
+    end_s = time.monotonic() + PATIENCE_MS / 1000
+    while time.monotonic() < end_s:
+        found = [job["id"] for job in jobs_of(api) if job["status"] == status and job["id"] not in known]
+        if found:
+            return str(found[0])
+        time.sleep(0.05)
+    raise AssertionError(f"no job was {status}: {jobs_of(api)}")
