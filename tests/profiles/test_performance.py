@@ -266,6 +266,15 @@ def test_a_capacity_meets_its_slo_when_predicted_back() -> None:
     assert back.requests_per_s == pytest.approx(capacity.requests_per_s)
 
 
+def test_a_capacity_that_is_asked_again_is_the_same_and_cannot_be_changed() -> None:
+    first = MODEL.capacity(LAYOUT, [256, 1024], 128, Slo(tpot_ms=50))
+    assert MODEL.capacity(LAYOUT, np.array([256.0, 1024.0]), [128, 128], Slo(tpot_ms=50)) is first
+    assert MODEL.capacity(LAYOUT, [256, 1024], 128, Slo(tpot_ms=20)) is not first
+    with pytest.raises(ValueError, match="read-only"):
+        first.requests_per_s[0] = 1.0
+
+
+
 @pytest.mark.parametrize("bad", [0, -1, float("nan"), float("inf")])
 def test_refuses_impossible_questions(bad: float) -> None:
     with pytest.raises(InvalidInput, match="positive"):
