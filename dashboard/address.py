@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import streamlit as st
 
-_ANEW = "begin anew"
+from dashboard.words import plain
+
+_ANEW, _ENDLESS = "begin anew", "endless values of the address"
 
 
 @contextmanager
 def noted() -> Iterator[None]:
     """Say which values of the address were not usable; Streamlit removes them while the page runs."""
-    asked = st.query_params.to_dict()
+    asked = {**st.query_params.to_dict(), **_without_endless()}
     slot = st.empty()
     yield
     dropped = {
@@ -23,9 +26,34 @@ def noted() -> Iterator[None]:
         if name not in st.query_params and not _same(value, st.session_state.get(name))
     }
     if dropped:
-        listing = ", ".join(f"`{name[:40]}={value[:40]}`".replace("\n", " ") for name, value in dropped.items())
+        listing = ", ".join(plain(f"{name[:40]}={value[:40]}") for name, value in dropped.items())
         slot.info(f"The address had values that this page cannot use, and they were left out: {listing}",
                   icon=":material/link_off:")  # fmt: skip
+
+
+def _without_endless() -> dict[str, str]:
+    """Leave out values such as ``inf`` and begin again: Streamlit 1.67 fails at them where a whole number is meant.
+
+    What was left out, in the run after that.
+    """
+    endless = {
+        name: value for name, value in st.query_params.items() if name not in st.session_state and not _is_finite(value)
+    }
+    if endless:
+        for name in endless:
+            del st.query_params[name]
+        st.session_state[_ENDLESS] = endless
+        st.rerun()
+    found: dict[str, str] = st.session_state.pop(_ENDLESS, {})
+    return found
+
+
+def _is_finite(value: str) -> bool:
+    """Whether a text is no number, or a finite one."""
+    try:
+        return math.isfinite(float(value))
+    except ValueError:
+        return True
 
 
 def _same(value: str, used: Any) -> bool:

@@ -22,6 +22,9 @@ FIRST_WAIT_S, POLL_S = 1, 0.25
 UNDER_WAY = ("queued", "running")
 """Statuses of a job that has no answer yet. What a job leads to says so with 202; the job itself always with 200."""
 
+_OF_PROXIES = (502, 503, 504)
+"""Statuses that what stands before a service answers, not in JSON, while the service is away."""
+
 
 class ServiceError(Exception):
     """Something that the service did not do, in words for people."""
@@ -146,6 +149,8 @@ class Client:
             return
 
     def _send(self, method: str, path: str, headers: dict[str, str] | None = None, **sent: Any) -> httpx.Response:
+        if not (self.key.isascii() and self.key.isprintable()):  # never in a header, whose errors would show the key
+            raise Refused({"status": 401, "title": "no key", "detail": "this key has characters that no key has"})
         authorization = {"Authorization": f"Bearer {self.key}"} if self.key else {}
         try:
             response = _pool(self.url).request(method, path, headers={**authorization, **(headers or {})}, **sent)
@@ -156,6 +161,10 @@ class Client:
                 "The service cannot be reached", f"{self.url}: {error or type(error).__name__}",
                 fix="start it with `gpuplan serve`; this page goes on by itself when it is back",
             ) from None  # fmt: skip
+        is_proxy = response.status_code in _OF_PROXIES and "json" not in response.headers.get("content-type", "")
+        if is_proxy or response.has_redirect_location:
+            raise Unreachable("This is not gpuplan", f"{self.url} answered {response.status_code}",
+                              fix="check its address; this page goes on when it is back")  # fmt: skip
         if response.status_code >= 400:
             raise Refused(_problem(response))
         return response
@@ -180,6 +189,9 @@ def _answer(response: httpx.Response) -> Answer:
     except (json.JSONDecodeError, UnicodeDecodeError):
         raise Unreachable("This is not gpuplan", f"{response.url} answered something that is not JSON",
                           fix="check the service's address") from None  # fmt: skip
+    if not isinstance(document, dict):
+        raise Unreachable("This is not gpuplan", f"{response.url} answered JSON that is no object",
+                          fix="check the service's address")  # fmt: skip
     headers = response.headers
     return Answer(response.status_code, document, headers.get("etag", ""), headers.get("location", ""))
 
@@ -189,8 +201,8 @@ def _problem(response: httpx.Response) -> Document:
         problem = response.json()
     except (json.JSONDecodeError, UnicodeDecodeError):
         problem = None
-    if isinstance(problem, dict) and "title" in problem:
-        return problem
+    if isinstance(problem, dict) and isinstance(problem.get("title"), str):
+        return {**problem, "status": response.status_code}
     reason = response.reason_phrase or "refused"
     return {
         "status": response.status_code,

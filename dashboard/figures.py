@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from dashboard.tables import Cell
 
@@ -16,9 +17,14 @@ ORIGINS = {
 """Where a number may come from, in words."""
 
 
+def wall(most_columns: int = 3) -> DeltaGenerator:
+    """A place for several figures: side by side as far as there is room."""
+    return st.grid(most_columns, min_column_width=150, gap="xsmall")
+
+
 def figure(label: str, value: str, about: str, delta: str | None = None, delta_color: str = "inverse") -> None:
     """One large number. ``value`` carries its unit; ``about`` is shown on hover: origin, error, what it means."""
-    st.metric(label, value, delta, help=about, border=True, delta_color=delta_color)  # type: ignore[arg-type]
+    st.metric(label, value, delta, help=about, border=True, height="stretch", delta_color=delta_color)  # type: ignore[arg-type]
 
 
 def hover(meaning: str, origin: str = "", relative_error: float | None = None, num_measurements: int = 0) -> str:

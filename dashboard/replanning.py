@@ -9,6 +9,7 @@ from collections import OrderedDict
 import streamlit as st
 
 from dashboard.client import Client, Document, Progress
+from dashboard.words import plain
 
 MOST_KEPT = 64
 """Answers that a session keeps: going back and forth on a slider asks nobody again."""
@@ -51,7 +52,7 @@ def _made(client: Client, path: str, body: Document, label: str) -> Document:
         for step in making:
             if not isinstance(step, Progress):
                 return step
-            slot.progress(min(max(step.share, 0.0), 1.0), f"{label}: {step.label or 'waiting for a worker'}")
+            slot.progress(min(max(step.share, 0.0), 1.0), f"{label}: {plain(step.label) or 'waiting for a worker'}")
         raise AssertionError("the client ends with an answer or an error")
     finally:
         making.close()  # cancels what still runs

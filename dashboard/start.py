@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from urllib.parse import quote
 
 import streamlit as st
 
 from dashboard import address, uploads
 from dashboard.client import Client, Document, Refused
+from dashboard.words import plain
 
 
 @dataclass(frozen=True)
@@ -37,16 +39,16 @@ def spec(client: Client, kind: str) -> Start:
         _choose(client, kind, plan_id)
     if plan_id:
         try:
-            plan = client.get(f"/v1/plans/{plan_id}")
+            plan = client.get(f"/v1/plans/{quote(plan_id, safe='')}")
         except Refused as error:
-            if error.status != 404:
+            if error.status not in (404, 422):
                 raise
-            st.warning(f"The address names a plan `{plan_id[:64]}` that this service does not have: "
+            st.warning(f"The address names a plan {plain(plan_id[:64])} that this service does not have: "
                        "this is the example instead.")  # fmt: skip
         else:
             if plan.get("kind") == kind and "spec" in plan:
                 return Start(plan["spec"], plan)
-            st.warning(f"Plan `{plan_id[:64]}` is not a {kind} plan: this is the example instead.")
+            st.warning(f"Plan {plain(plan_id[:64])} is not a {kind} plan: this is the example instead.")
     return Start(_example(client, kind))
 
 
@@ -66,10 +68,10 @@ def _choose(client: Client, kind: str, plan_id: str) -> None:
     try:
         document = uploads.spec(*given)
     except uploads.BadFile as error:
-        st.error(str(error))
+        st.error(plain(str(error)))
         return
     if document.get("kind", kind) != kind:
-        st.error(f"This is a spec of the {document['kind']} planner: open it on that page.")
+        st.error(f"This is a spec of the {plain(str(document['kind']))} planner: open it on that page.")
         return
     made = client.post("/v1/plans", {"kind": kind, "spec": {**document, "kind": kind}}, wait_s=60)
     if made.status == 202:

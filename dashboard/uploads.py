@@ -9,21 +9,31 @@ from typing import Any
 import streamlit as st
 import yaml
 
+from dashboard.words import plain
+
 MOST_MIB = 16
 """As large as a request to the service may be; ``server.maxUploadSize`` is the same."""
+
+
+MOST_YAML_MIB = 2
+"""Of a spec in YAML, which takes two seconds a MiB to read; JSON takes a hundredth of that."""
+
+MOST_DEPTH = 100
+"""Of lists and objects in YAML: no spec comes near; its parser, in C, crashes at a hundred thousand."""
+
+_Safe: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class BadFile(Exception):
     """A file that cannot be used, in words for the person who gave it."""
 
 
-class _PlainYaml(yaml.SafeLoader):
-    """YAML without aliases: a small file with them can stand for gigabytes."""
+class _KeysOnce(_Safe):  # type: ignore[misc]
+    """YAML with every key once in its object."""
 
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):
-            raise BadFile(f"line {self.line + 1} has a YAML alias (*name), which is not allowed here: write it out")
-        return super().compose_node(parent, index)
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        _unique([(self.construct_object(key, deep=True), None) for key, _ in node.value])
+        return super().construct_mapping(node, deep)
 
 
 def ask(label: str, kinds: Sequence[str], key: str, help: str = "") -> tuple[str, bytes] | None:  # noqa: A002
@@ -33,7 +43,7 @@ def ask(label: str, kinds: Sequence[str], key: str, help: str = "") -> tuple[str
         return None
     content = given.getvalue()
     if not content.strip():
-        st.error(f"**{given.name} is empty.** Choose another file.", icon=":material/draft:")
+        st.error(f"**{plain(given.name)} is empty.** Choose another file.", icon=":material/draft:")
         return None
     return given.name, content
 
@@ -52,17 +62,48 @@ def text(name: str, content: bytes) -> str:
 
 def spec(name: str, content: bytes) -> dict[str, Any]:
     """The spec in a YAML or JSON file; ``BadFile`` says what is wrong where."""
-    decoded = text(name, content)
+    decoded, is_json = text(name, content), name.lower().endswith(".json")
+    if not is_json and len(content) > MOST_YAML_MIB * 2**20:
+        raise BadFile(f"{name} is larger than {MOST_YAML_MIB} MiB: give so large a spec as JSON")
     try:
-        document = json.loads(decoded) if name.lower().endswith(".json") else yaml.load(decoded, _PlainYaml)  # noqa: S506
-        json.dumps(document, allow_nan=False)
+        document = _json(decoded) if is_json else _yaml(decoded)
+        json.dumps(document, allow_nan=False, ensure_ascii=False).encode()
     except json.JSONDecodeError as error:
         raise BadFile(f"{name}, line {error.lineno}: {error.msg}") from None
     except yaml.MarkedYAMLError as error:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise BadFile(f"{name}{line}: {error.problem}") from None
-    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
+    except RecursionError:
+        raise BadFile(f"{name} is nested too deeply") from None
+    except (yaml.YAMLError, ValueError, TypeError) as error:
         raise BadFile(f"{name} cannot be read as a spec: {error}") from None
     if not isinstance(document, dict):
         raise BadFile(f"{name} holds no spec: it must be names with values, as in `kind: serving`")
     return document
+
+
+def _json(decoded: str) -> Any:
+    return json.loads(decoded, object_pairs_hook=_unique)
+
+
+def _yaml(decoded: str) -> Any:
+    """YAML without aliases, with which a small file can stand for gigabytes."""
+    depth = 0
+    for event in yaml.parse(decoded, Loader=_Safe):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > MOST_DEPTH:
+            raise RecursionError
+        if isinstance(event, yaml.AliasEvent):
+            line = event.start_mark.line + 1 if event.start_mark else 1
+            raise BadFile(f"line {line} has a YAML alias (*name), which is not allowed here: write it out")
+    return yaml.load(decoded, _KeysOnce)  # noqa: S506
+
+
+def _unique(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
+    """The pairs as a document; ``ValueError`` where a key is there twice: only one of its values would count."""
+    found: dict[Any, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise ValueError(f"{key!r} is there twice")
+        found[key] = value
+    return found

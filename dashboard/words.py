@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 _MARKUP = re.compile(r"[!-/:-@\[-`{-~]")
 """Any ASCII punctuation may be escaped (CommonMark, section 2.4)."""
+
+
+def bullets(texts: Iterable[str]) -> str:
+    """A Markdown list that shows exactly these texts."""
+    return "\n".join(f"- {plain(text)}" for text in texts)
 
 
 def plain(text: str) -> str:

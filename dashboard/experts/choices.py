@@ -8,7 +8,7 @@ import streamlit as st
 
 from dashboard import charts, figures, states, tables
 from dashboard.client import Document
-from dashboard.words import plain
+from dashboard.words import bullets
 
 
 def curves(plan: Document) -> None:
@@ -95,5 +95,4 @@ def moves(plan: Document) -> None:
     else:
         states.empty("Nothing is said of a placement in use.",
                      "Begin with a saved plan and turn on *Stay near the placement in use* under *Moves*.")  # fmt: skip
-    for sentence in plan["advice"]:
-        st.markdown(f"- {plain(sentence)}")
+    st.markdown(bullets(plan["advice"]))

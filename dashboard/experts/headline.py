@@ -16,13 +16,11 @@ def show(plan: Document) -> None:
     greedy = plan["baselines"].get("greedy")
     source = "from recorded routing" if plan["hops_measured"] else "layers taken as independent: no routing was given"
     gap = "" if plan["gap"] is None else f"; no placement can be better by more than {plan['gap']:.1%}"
-    columns = st.columns(4)
-    with columns[0]:
+    with figures.wall(4):
         figures.figure("Balancedness", f"{plan['balancedness']:.3f}",
                        "mean GPU load / hottest GPU load, mean over layers and workloads, with even dispatch; 1 is "
                        f"perfect{gap}. Computed from the recorded loads. Below: against EPLB's greedy",
                        delta=_delta(plan, greedy, "balancedness", ".3f"), delta_color="normal")  # fmt: skip
-    with columns[1]:
         if plan["balancedness_dispatched"] is not None:
             figures.figure("With weights", f"{plan['balancedness_dispatched']:.3f}",
                            "balancedness when copies get the plan's shares of tokens")  # fmt: skip
@@ -30,10 +28,8 @@ def show(plan: Document) -> None:
             figures.figure("MoE ms/step", f"{1000 * plan['seconds_per_step']:.2f}",
                            "of all layers, by the spec's cost model; not measured",
                            delta=_delta(plan, greedy, "seconds_per_step", ".3f", 1000))  # fmt: skip
-    with columns[2]:
         figures.figure("GPU hops/token", f"{plan['cross_gpu_hops_per_token']:.2f}", f"changes of GPU; {source}",
                        delta=_delta(plan, greedy, "cross_gpu_hops_per_token", ".2f"))  # fmt: skip
-    with columns[3]:
         figures.figure("Node hops/token", f"{plan['cross_node_hops_per_token']:.2f}", f"changes of node; {source}",
                        delta=_delta(plan, greedy, "cross_node_hops_per_token", ".2f"))  # fmt: skip
     checked = "checked independently" if plan["check"] and plan["check"]["passed"] else "not checked"

@@ -13,7 +13,7 @@ from dashboard.experts.headline import NAMES
 HOTTEST = 2.0
 """Loads from here on have the same colour, in mean GPU loads."""
 
-AROUND_PX = 130
+AROUND_PX = 215
 """Height of title, axis and legend of a heatmap."""
 
 MOST_CELLS = 20_000
@@ -28,7 +28,7 @@ def show(client: Client, plan: Document) -> None:
     before = st.segmented_control(
         "Compare with", [name for name in NAMES if name in placements and name != "plan"], default=_first(placements),
         format_func=NAMES.__getitem__, key="compare_load", bind="query-params", required=True,
-    )  # fmt: skip
+    ) or _first(placements)  # fmt: skip
     if len(layers) < len(found["layers"]):
         st.caption(f"The {len(layers)} layers that are balanced worst, of {len(found['layers'])}.")
     rows = [
@@ -62,7 +62,7 @@ def _heatmaps(rows: list[Document], titles: list[str]) -> None:
                         scale=alt.Scale(scheme=charts.SEQUENTIAL, domain=[0, HOTTEST], clamp=True),
                         legend=alt.Legend(orient="bottom", gradientLength=220, titleLimit=260)),
         tooltip=["placement:N", "layer:O", "GPU:O", alt.Tooltip("load:Q", format=".3f", title="load (mean = 1)")],
-    ).properties(height=min(AROUND_PX + max(16 * num_layers, 60), 560), width="container")  # fmt: skip
+    ).properties(height=min(AROUND_PX + max(16 * num_layers, 60), 640), width="container")  # fmt: skip
     columns = st.columns(2)
     for column, title in zip(columns, titles, strict=True):
         hottest = max(row["load"] for row in rows if row["placement"] == title)

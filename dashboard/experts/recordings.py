@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import tokenize
 import zipfile
+import zlib
 from pathlib import PurePath
 from typing import Any
 
@@ -13,12 +15,20 @@ import streamlit as st
 
 from dashboard import address, states, uploads
 from dashboard.client import Client, Document, Refused
+from dashboard.words import plain
 
 KINDS = ("json", "npy", "npz")
 COUNTS = ("logical_count", "counts")
 """Names that engines give to the matrix."""
 
 MOST_FILES = 20
+
+MOST_TOKENS = 2**53
+"""Of an expert in a layer: larger counts are not exact as floats, and no recording is as long."""
+
+_UNREADABLE = (ValueError, OSError, EOFError, MemoryError, NotImplementedError, RuntimeError, zipfile.BadZipFile,
+               zlib.error, tokenize.TokenError)  # fmt: skip
+"""What numpy raises for files that are cut off, damaged, encrypted, or claim to be larger than they are."""
 
 
 def ask(client: Client, spec: Document) -> None:
@@ -38,7 +48,7 @@ def ask(client: Client, spec: Document) -> None:
         workloads = [{"name": PurePath(name).stem[:100] or "workload", "counts": counts(name, content)}
                      for name, content in files]  # fmt: skip
     except uploads.BadFile as error:
-        st.error(str(error))
+        st.error(plain(str(error)))
         return
     kept = ("topology", "objective", "over_workloads", "groups", "dispatch", "costs")
     new = {"kind": "experts", "name": workloads[0]["name"], "workloads": workloads, "curves": True,
@@ -69,9 +79,11 @@ def counts(name: str, content: bytes) -> list[list[int]]:
     if array.dtype.kind not in "iuf" or not np.isfinite(array).all() or (array < 0).any():
         raise uploads.BadFile(f"{name}: counts must be numbers that are not negative")
     if array.ndim == 3:
-        array = array.sum(axis=0)
+        array = array.sum(axis=0, dtype=float)
     if array.ndim != 2 or not array.size:
         raise uploads.BadFile(f"{name}: the matrix has shape {list(array.shape)}; it needs [layers][experts]")
+    if array.max() > MOST_TOKENS:
+        raise uploads.BadFile(f"{name}: a count is {array.max():.3g}, more than any recording has")
     whole: list[list[int]] = np.rint(array).astype(np.int64).tolist()
     return whole
 
@@ -83,12 +95,14 @@ def _json(name: str, content: bytes) -> np.ndarray[Any, np.dtype[Any]]:
         raise uploads.BadFile(f"{name}, line {error.lineno}: {error.msg}") from None
     except RecursionError:
         raise uploads.BadFile(f"{name} is nested too deeply") from None
+    except ValueError as error:  # more digits than Python reads
+        raise uploads.BadFile(f"{name} cannot be read: {error}") from None
     found = document
     if isinstance(document, dict):
         found = next((document[key] for key in COUNTS if key in document), "")
     try:
         return np.array(found, dtype=float)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         names = " or ".join(COUNTS)
         raise uploads.BadFile(f"{name} has no matrix {names} with equally many experts in each layer") from None
 
@@ -102,9 +116,11 @@ def _numpy(name: str, content: bytes) -> np.ndarray[Any, np.dtype[Any]]:
             unpacked_mib = sum(entry.file_size for entry in packed.infolist()) / 2**20
         if unpacked_mib > 4 * uploads.MOST_MIB:
             raise uploads.BadFile(f"{name} unpacks to {unpacked_mib:,.0f} MiB, more than {4 * uploads.MOST_MIB} MiB")
-        found: np.ndarray[Any, np.dtype[Any]] = loaded[next(key for key in COUNTS if key in loaded)]
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile):
+        found = loaded[next(key for key in COUNTS if key in loaded)]
+    except _UNREADABLE:
         raise uploads.BadFile(f"{name} is not an array that numpy can read") from None
     except StopIteration:
         raise uploads.BadFile(f"{name} has no array called {' or '.join(COUNTS)}") from None
+    if not isinstance(found, np.ndarray):  # bytes of something else
+        raise uploads.BadFile(f"{name} is not an array that numpy can read")
     return found

@@ -49,5 +49,6 @@ def written(spec: Document, now: Mapping[str, Any], current: Document | None) ->
         changed["max_off_home"] = changed.get("max_off_home") if new["groups"] else None
     if "near" in new:
         changed["current"] = current if new["near"] else None
-    changed["max_moves"] = now["max_moves"] if changed.get("current") and now["max_moves"] else None
+    if "max_moves" in new or not changed.get("current"):
+        changed["max_moves"] = now["max_moves"] or None if changed.get("current") else None
     return changed

@@ -50,7 +50,7 @@ def show(client: Client, plan_id: str) -> None:
 
 def _read(client: Client, plan_id: str) -> Document | None:
     """The plan; None, and said so, where there is none or not yet."""
-    named = f"`{plan_id[:64]}`".replace("\n", " ")
+    named = plain(plan_id[:64])
     try:
         read = client.read(f"/v1/plans/{quote(plan_id, safe='')}")
     except Refused as error:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import streamlit as st
-
 from dashboard import figures
 from dashboard.client import Client
 from dashboard.overview.standing import MOST_SERVICES, Standing, money, total
@@ -20,17 +18,13 @@ def show(client: Client, standings: Sequence[Standing]) -> None:
     cost = total(one.usd_per_month for one in spent)
     saved = total(one.saved_usd_per_month for one in spent)
     num_known = sum(one.usd_per_month is not None for one in spent)
-    services, costs, savings, jobs = st.columns(4)
-    with services:
+    with figures.wall(4):
         more = "+" if len(standings) == MOST_SERVICES else ""
         figures.figure("Services", f"{len(standings)}{more}", "saved services: each is planned again every night")
-    with costs:
         figures.figure("Cost", figures.usd(cost, "month"), f"of {num_known} of {len(standings)} services: days like "
                        "the last planned one, 30.4 a month, at the prices of that night")  # fmt: skip
-    with savings:
         figures.figure("Saved", figures.usd(saved, "month"), "against one plan for the busiest hour of each service, "
                        "running all day; both are planned for the same forecast")  # fmt: skip
-    with jobs:
         figures.figure("Jobs", f"{_count(client, 'running')} run, {_count(client, 'queued')} wait",
                        "plans, replays and nights that workers of this service do or will do")  # fmt: skip
 

@@ -12,6 +12,7 @@ st.title("Experts")
 client = connection.client()
 begin = start.spec(client, "experts")
 with address.noted():
+    top = st.container()
     left, right = st.columns([1, 2.6], gap="medium")
     with left:
         spec = controls.show(client, begin)
@@ -22,7 +23,8 @@ with address.noted():
             states.refused(error)
             st.stop()
         if not states.no_plan(plan):
-            headline.show(plan)
+            with top:
+                headline.show(plan)
             parts = {
                 "Load": lambda: load.show(client, plan),
                 "Choices": lambda: choices.curves(plan),

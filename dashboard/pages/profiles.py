@@ -10,6 +10,7 @@ from dashboard import address, connection, uploads
 from dashboard.client import Client
 from dashboard.profiles import benchmarks, comparison, facts, matrix, parity, prices
 from dashboard.profiles.columns import KINDS
+from dashboard.words import plain
 
 
 def show_measured(client: Client) -> None:
@@ -18,7 +19,7 @@ def show_measured(client: Client) -> None:
     cells = coverage["cells"]
     matrix.headline(cells, client.get("/v1/profiles")["num"], today)
     shade = st.segmented_control("Shade by", list(matrix.SHADES), default="number", required=True, key="shade",
-                                 bind="query-params")  # fmt: skip
+                                 bind="query-params") or "number"  # fmt: skip
     errors = _errors(client) if shade == "error" else {}
     matrix.heatmap(matrix.rows(cells, errors, today), shade)
     st.header("Rows")
@@ -44,7 +45,7 @@ def show_predictions(client: Client) -> None:
                                 bind="query-params")  # fmt: skip
     with right:
         coloured_by = st.segmented_control("Colour by", list(parity.COLOURED_BY), default="origin", required=True,
-                                           key="parity_colour", bind="query-params")  # fmt: skip
+                                           key="parity_colour", bind="query-params") or "origin"  # fmt: skip
     quantity = comparison.QUANTITIES[name]
     body = comparison.asked(quantity.part, held_out)
     with st.expander("Compare with a file of your own", icon=":material/folder_open:"):
@@ -55,7 +56,7 @@ def show_predictions(client: Client) -> None:
         try:
             body = comparison.asked(quantity.part, None, uploads.text(*given))
         except uploads.BadFile as error:
-            st.error(str(error))
+            st.error(plain(str(error)))
             return
     if given is None and not comparison.is_wanted(client, body):
         st.markdown("Every stored row is predicted from the others, as if it had never been measured.")
@@ -67,7 +68,7 @@ def show_catalogue(client: Client) -> None:
     """All else that is known."""
     others = [kind for kind in KINDS if kind not in matrix.KINDS_OF_PAIRS]
     kind = st.pills("Kind of facts", others, default="gpus", required=True, format_func=_title, key="catalogue",
-                    bind="query-params")  # fmt: skip
+                    bind="query-params") or "gpus"  # fmt: skip
     if kind == "prices":
         prices.cheapest(client.get("/v1/prices/cheapest")["items"], today)
     wanted: dict[str, str | None] = {}

@@ -12,7 +12,7 @@ st.title("Serving what-if")
 client = connection.client()
 begin = start.spec(client, "serving")
 with address.noted():
-    above = st.container()
+    above, top = st.container(), st.container()
     left, right = st.columns([1, 2.6], gap="medium")
     with left:
         spec, index = controls.show(client, begin)
@@ -26,7 +26,8 @@ with address.noted():
             st.stop()
         st.session_state["serving plan shown"] = plan["id"]
         if not states.no_plan(plan):
-            headline.show(plan)
+            with top:
+                headline.show(plan)
             service = spec["services"][index]["name"]
             parts = {
                 "Mix": lambda: mix.show(plan),

@@ -8,7 +8,7 @@ from dashboard import address, connection, start, states, tables, tabs
 from dashboard.client import Client, Document
 from dashboard.tables import Cell
 from dashboard.training import controls, links, pareto, ranked, schedule, sizes, stacked
-from dashboard.words import plain
+from dashboard.words import bullets
 
 
 def explore(client: Client, plan: Document) -> None:
@@ -30,8 +30,7 @@ def explore(client: Client, plan: Document) -> None:
 def ranking(plan: Document) -> None:
     """Configurations, best first, and why."""
     ranked.table(plan)
-    for line in plan["explanation"]:
-        st.markdown("- " + plain(line))
+    st.markdown(bullets(plan["explanation"]))
     st.markdown(ranked.proof(plan))
 
 

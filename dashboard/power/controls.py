@@ -39,8 +39,8 @@ def _undo(before: Settings) -> None:
 def _row(now: Settings) -> Settings:
     return {
         "budget_kw": st.number_input(
-            "Budget, kW", 0.001, 1e6, now["budget_kw"], 10.0, format="%g", key="budget_kw", bind=BOUND,
-            help="what the row's feed may carry",
+            "Budget, kW", min(0.001, now["budget_kw"]), max(1e6, now["budget_kw"]), now["budget_kw"], 10.0,
+            format="%g", key="budget_kw", bind=BOUND, help="what the row's feed may carry",
         ),
         "num_servers": st.number_input(
             "Servers", 0, 100_000, now["num_servers"], key="num_servers", bind=BOUND,

@@ -13,27 +13,21 @@ def show(plan: Document) -> None:
     """Figures in two rows, then what the promise is."""
     judged, promise = plan["judged"], plan["spec"]["promise"]
     simulated = f"simulated over {judged['weeks']} weeks of modelled power, not measured on this row"
-    top, bottom = st.columns(3), st.columns(3)
-    with top[0]:
+    with figures.wall():
         figures.figure("Servers", f"{plan['num_servers']:,}",
                        f"{plan['num_by_rating']:,} fit by rated power; at most {plan['bound']:,.0f} under any policy",
                        delta=f"{plan['oversubscription_ratio'] - 1:+.0%}", delta_color="normal")  # fmt: skip
-    with top[1]:
         figures.figure("Confidence", f"{plan['confidence']:.2%}",
                        f"that {promise['weeks']} weeks pass with every limit kept: lower end of the 95% interval, "
                        f"{judged['num_horizons'] - judged['failed_horizons']} of {judged['num_horizons']} simulated "
                        "spans held")  # fmt: skip
-    with top[2]:
         figures.figure("Peak power", figures.percent(plan["peak_utilisation"], 1),
                        f"of the budget of {figures.watts(plan['budget_w'])}, with capping; {simulated}",
                        delta=f"{figures.percent(plan['natural_peak_utilisation'], 1)} uncapped",
                        delta_color="off")  # fmt: skip
-    with bottom[0]:
         figures.figure("Emergency brakes", f"{plan['num_brakes']:,}", f"in all weeks; {simulated}")
-    with bottom[1]:
         figures.figure("Safe for GPUs", figures.watts(plan["safe_limit_w"]),
                        "what GPUs on this row may draw by a serving plan: its limits.power_w")  # fmt: skip
-    with bottom[2]:
         figures.figure("Budget", figures.watts(plan["budget_w"]), "given in the spec")
     checked = "checked independently" if plan["check"] and plan["check"]["passed"] else "not checked"
     st.caption(f"{plan['outcome']}; {checked}; {plain(judged['policy'])}; {plan['solve_seconds']:.0f} s of simulation")

@@ -7,7 +7,7 @@ import streamlit as st
 from dashboard import downloads, states, tabs
 from dashboard.client import Client, Document
 from dashboard.power import day, feeds, headline, policies
-from dashboard.words import plain
+from dashboard.words import bullets
 
 
 def show(client: Client, plan: Document) -> None:
@@ -23,12 +23,7 @@ def show(client: Client, plan: Document) -> None:
         "Policies": lambda: policies.compared(plan),
         "Sensitivity": lambda: policies.sensitivity(plan),
         "Feeds": lambda: feeds.show(plan),
-        "Assumptions": lambda: _assumptions(plan),
+        "Assumptions": lambda: st.markdown(bullets((*plan["explanation"], *plan["assumptions"]))),
         "Keep": lambda: downloads.show(client, plan),
     }
     tabs.show(parts, key="power_view")
-
-
-def _assumptions(plan: Document) -> None:
-    for text in (*plan["explanation"], *plan["assumptions"]):
-        st.markdown(f"- {plain(text)}")

@@ -12,6 +12,7 @@ import streamlit as st
 from dashboard import replanning, states, tables, uploads
 from dashboard.client import Client, Document, Refused
 from dashboard.profiles.columns import KINDS
+from dashboard.words import plain
 
 PROVENANCE = ("source", "as_of")
 
@@ -73,13 +74,17 @@ def _look(client: Client, given: tuple[str, bytes], query: dict[str, str]) -> No
 def refused(error: Refused, name: str) -> None:
     """Why a file was refused, row by row where rows are wrong; ``name`` is what its owner calls it."""
     if not error.mistakes:
-        states.refused(Refused({**error.problem, "field": _OURS.sub(name, error.field),
-                                "detail": _OURS.sub(name, error.problem.get("detail", ""))}))  # fmt: skip
+        states.refused(Refused({**error.problem, "field": _named(name, error.field),
+                                "detail": _named(name, error.problem.get("detail", ""))}))  # fmt: skip
         return
-    st.error(f"**{error.problem['detail']}**", icon=":material/block:")
+    st.error(f"**{plain(error.problem['detail'])}**", icon=":material/block:")
     tables.show(mistakes(error.mistakes), "mistakes of the file")
     if error.fix:
-        st.markdown(f"What helps: {error.fix}")
+        st.markdown(f"What helps: {plain(error.fix)}")
+
+
+def _named(name: str, text: str) -> str:
+    return _OURS.sub(lambda _: name, text)  # a function: backslashes in a name are no escapes
 
 
 def mistakes(found: Sequence[Document]) -> list[dict[str, Any]]:

@@ -35,16 +35,12 @@ def headline(cells: Sequence[Document], num: Mapping[str, int], today: dt.date) 
     """How much is known, in four numbers."""
     num_measured = sum(sum(cell["num"].values()) for cell in cells)
     gpus = {cell["gpu"] for cell in cells}
-    first, second, third, fourth = st.columns(4)
-    with first:
+    with figures.wall(4):
         figures.figure("Measurements", f"{num_measured:,}", "rows of a model on a GPU type: serving, training, layers, "
                        "rates; each with its source and date below")  # fmt: skip
-    with second:
         figures.figure("Models × GPU types", f"{len(cells):,}", "pairs with at least one measurement; for other pairs "
                        "predictions come from datasheets or from other GPUs, and say so")  # fmt: skip
-    with third:
         figures.figure("GPU types measured", f"{len(gpus)} of {num['gpus']}", "of the GPU types in the catalogue")
-    with fourth:
         newest = max((cell["newest"] for cell in cells), default=None)
         figures.figure("Newest", age(newest, today) if newest else "–", f"age of the newest measurement ({newest})")
 

@@ -80,15 +80,11 @@ def plot(rows: Sequence[dict[str, Any]], quantity: Quantity, coloured_by: str, t
 
 
 def _figures(name: str, errors: Document, num_rows: int) -> None:
-    first, second, third, fourth = st.columns(4)
-    with first:
+    with figures.wall(4):
         figures.figure("Mean error", figures.percent(errors["mape"], 1),
                        f"mean of |predicted / measured − 1| of {name} over {num_rows:,} measured rows")  # fmt: skip
-    with second:
         figures.figure("Median error", figures.percent(errors["median_ape"], 1), "half of the rows are closer")
-    with third:
         figures.figure("90th percentile", figures.percent(errors["p90_ape"], 1), "nine of ten rows are closer")
-    with fourth:
         figures.figure("Inside the interval", figures.percent(errors["coverage"]),
                        "rows that lie inside the 90% interval of their own prediction: 90% would be right")  # fmt: skip
 

@@ -75,7 +75,8 @@ def _traffic(now: Settings) -> Settings:
                          help="all sizes together; the number below takes any rate")  # fmt: skip
     return {
         "rate": st.number_input(
-            "Requests/s, exactly", 0.0, 1e7, now["rate"], _step(now["rate"]), format="%g", key="rate", bind=BOUND,
+            "Requests/s, exactly", 0.0, max(1e7, now["rate"]), now["rate"], _step(now["rate"]), format="%g", key="rate",
+            bind=BOUND,
         ),
         "longer_prompts": st.slider(
             "Prompts", 0.25, 4.0, 1.0, 0.25, format="%g ×", key="longer_prompts", bind=BOUND,
@@ -166,7 +167,7 @@ def _replicas(now: Settings) -> Settings:
         "split": st.segmented_control(
             "Prefill and decode on pools of their own", SPLITS, default=now["split"], key="split", bind=BOUND,
             required=True, help="allowed: where that is better",
-        ),
+        ) or now["split"],
         "roofline": st.toggle(
             "Estimate from datasheets", now["roofline"], key="roofline", bind=BOUND,
             help="also plan with GPUs that nobody has measured with this model",

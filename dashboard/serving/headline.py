@@ -13,10 +13,9 @@ def show(plan: Document) -> None:
     """The mix in a line; money, power, carbon and proof, each with where it is from on hover."""
     st.header(plain(_mix(plan["rentals"])))
     trust = _trust(plan["routing"])
-    for row in (_money(plan, trust), _others(plan, trust)):
-        with st.container(horizontal=True):
-            for label, value, about in row:
-                figures.figure(label, value, about)
+    with figures.wall():
+        for label, value, about in (*_money(plan, trust), *_others(plan, trust)):
+            figures.figure(label, value, about)
 
 
 def _mix(rentals: list[Document]) -> str:

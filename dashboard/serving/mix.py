@@ -9,7 +9,7 @@ import streamlit as st
 from dashboard import charts, figures, tables
 from dashboard.client import Document
 from dashboard.serving.words import place, unit_name
-from dashboard.words import plain
+from dashboard.words import bullets
 
 _RENTAL_ABOUT = {"GPUs used": "of those rented: instances are paid whole", "$/h": "of all these instances"}
 _UNIT_ABOUT = {
@@ -32,7 +32,7 @@ def show(plan: Document) -> None:
         tables.show(units(plan), name="units", about=_UNIT_ABOUT)
     if plan["explanation"]:
         st.subheader("Why")
-        st.markdown("\n".join(f"- {plain(sentence)}" for sentence in plan["explanation"]))
+        st.markdown(bullets(plan["explanation"]))
 
 
 def _bars(plan: Document) -> None:

@@ -9,6 +9,7 @@ import streamlit as st
 from dashboard import charts, figures, tables
 from dashboard.client import Document
 from dashboard.serving.words import OBJECTIVE_UNITS
+from dashboard.words import plain
 
 MIX = "this mix"
 
@@ -46,7 +47,7 @@ def compared(plan: Document) -> list[Document]:
 
 
 def _savings(plan: Document, able: list[Document]) -> None:
-    saving, best = plan["savings_vs_best_single_type"], able[1]["GPU"]
+    saving, best = plan["savings_vs_best_single_type"], plain(able[1]["GPU"])
     verb = "serves more than" if plan["spec"]["objective"] == "goodput" else "saves against"
     if saving is None:
         return

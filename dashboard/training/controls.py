@@ -85,7 +85,7 @@ def _limits(now: Settings) -> None:
         now["least"] = st.segmented_control(
             "Least", tuple(OBJECTIVES), default=now["least"], required=True, key="least", bind="query-params",
             help="what configurations are ranked by: days, USD or kWh to train",
-        )  # fmt: skip
+        ) or now["least"]  # fmt: skip
     limits = (
         ("Deadline (days)", "deadline_days", "at most so many days to train; 0: no limit"),
         ("Budget (USD)", "training_usd", "at most so much for all GPUs until it is trained; 0: no limit"),

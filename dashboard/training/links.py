@@ -33,7 +33,7 @@ def show(plan: Document) -> None:
     order = BY_CLUSTER
     if len(names) > 1 and used:
         order = st.segmented_control("Order of the nodes", (BY_MAPPING, BY_CLUSTER), default=BY_MAPPING, required=True,
-                                     key="node_order", bind="query-params")  # fmt: skip
+                                     key="node_order", bind="query-params") or BY_MAPPING  # fmt: skip
     shown = [*used, *(name for name in names if name not in set(used))] if order == BY_MAPPING else names
     if len(shown) > MOST_NODES:
         st.markdown(f"The first {MOST_NODES} of {len(shown):,} nodes.")

@@ -22,7 +22,7 @@ def show(plan: Document, chosen: Document) -> None:
     """The chart, and what is on it."""
     left, right = st.columns([1, 2])
     cost = left.segmented_control("Time against", tuple(COSTS), default="money", required=True, key="against",
-                                  bind="query-params")  # fmt: skip
+                                  bind="query-params") or "money"  # fmt: skip
     on_it = right.pills("Show", tuple(SHAPES), selection_mode="multi", default=list(SHAPES), key="points",
                         bind="query-params")  # fmt: skip
     found = points(plan, cost, tuple(on_it))

@@ -45,14 +45,11 @@ def key_figures(plan: Document, row: int) -> None:
         ("Energy", words.kwh(c["kwh"]), "kwh", "of all GPUs until then"),
         ("Step", figures.milliseconds(c["step_ms"]), "step_ms", "time of one step of the whole cluster"),
     )
-    columns = [*st.columns(3), *st.columns(3)]
-    for column, (label, value, field, meaning) in zip(columns[:4], shown, strict=True):
-        with column:
+    with figures.wall():
+        for label, value, field, meaning in shown:
             figures.figure(label, value, words.by_step(c, meaning), _against(c[field], best[field]) if row else None)
-    with columns[4]:
         figures.figure("MFU", figures.percent(c["mfu"], 1), words.by_step(
             c, f"model FLOPs utilisation: useful FLOP over the peak of {c['num_gpus']:,} GPUs"))  # fmt: skip
-    with columns[5]:
         figures.figure("Goodput", figures.percent(c["goodput_fraction"], 1), hover(
             "share of time that trains, after failures, restarts and checkpoints", "given"))  # fmt: skip
 

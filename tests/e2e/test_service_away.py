@@ -34,7 +34,7 @@ def dashboard_url(port: int, tmp_path: Path) -> Iterator[str]:
 
 
 def test_page_goes_on_when_the_service_is_back(
-    open_url: OpenPage, dashboard_url: str, port: int, tmp_path: Path
+    dashboard_url: str, open_url: OpenPage, port: int, tmp_path: Path
 ) -> None:
     with running("serve", "--port", str(port), folder=tmp_path, GPUPLAN_LOG_LEVEL="warning"):
         page = open_url(f"{dashboard_url}/serving")
@@ -50,7 +50,7 @@ def test_page_goes_on_when_the_service_is_back(
         expect(page.get_by_label("Requests/s, exactly")).to_have_value("60")
 
 
-def test_worker_killed_during_a_plan(open_url: OpenPage, dashboard_url: str, port: int, tmp_path: Path) -> None:
+def test_worker_killed_during_a_plan(dashboard_url: str, open_url: OpenPage, port: int, tmp_path: Path) -> None:
     with running("serve", "--port", str(port), folder=tmp_path, GPUPLAN_LOG_LEVEL="warning") as service:
         page = open_url(f"{dashboard_url}/history")
         page.goto(f"{dashboard_url}/training")

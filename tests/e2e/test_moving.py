@@ -1,0 +1,44 @@
+"""Controls that are moved: by keyboard, and faster than plans are made."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.e2e.conftest import OpenPage, drawn, jobs_of, metric, wait_for_job
+
+sync_api = pytest.importorskip("playwright.sync_api")
+expect = sync_api.expect
+
+MOST_TABS = 60
+"""Presses of the Tab key, at most, that lead to the rate."""
+
+
+def test_the_rate_by_keyboard_alone(open_page: OpenPage) -> None:
+    page = open_page("serving")
+    rate, cost = page.get_by_label("Requests/s, exactly"), metric(page, "Cost").inner_text()
+    unfocused = rate.locator("xpath=..").screenshot()
+    for _ in range(MOST_TABS):
+        page.keyboard.press("Tab")
+        if rate.evaluate("control => control === document.activeElement"):
+            break
+    expect(rate).to_be_focused()
+    assert rate.locator("xpath=..").screenshot() != unfocused
+    page.keyboard.type("90")
+    page.keyboard.press("Enter")
+    expect(metric(page, "Cost")).not_to_have_text(cost)
+
+
+def test_a_plan_that_is_overtaken_is_cancelled(open_page: OpenPage, addresses: dict[str, Any]) -> None:
+    page, api = open_page("training"), addresses["api"]
+    known = [job["id"] for job in jobs_of(api)]
+    for tokens in ("17", "18"):
+        page.get_by_label("Tokens (billions)").fill(tokens)
+        page.get_by_label("Tokens (billions)").press("Enter")
+        if tokens == "17":
+            overtaken = wait_for_job(api, "running", known)
+    assert wait_for_job(api, "cancelled", known) == overtaken
+    drawn(page)
+    expect(metric(page, "Time to train")).to_be_visible()
+    assert wait_for_job(api, "done", known)
