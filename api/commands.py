@@ -107,7 +107,7 @@ def worker(
 @keys_app.command("create")
 @reports_errors
 def create_key(
-    name: Annotated[str, typer.Argument(help="who or what will use it")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="who or what will use it")],
     scope: Annotated[
         list[str] | None, typer.Option("--scope", help="read, plan, provision, admin; default: read")
     ] = None,
@@ -138,19 +138,21 @@ def list_keys(database: Database = None, json_output: Json = False) -> None:
 
     Example: gpuplan keys list
     """
-    from rich.table import Table
-
     from api.access import keys_store
+    from planner.draw import draw_table
+    from planner.types import Table
 
     found = keys_store.keys(command.open_store(database))
     if json_output:
         command.print_json([_shown(key) for key in found])
         return
-    table = Table("id", "name", "scopes", "made", "last used", "state")
-    for key in found:
-        made, used = f"{key.created_at:%Y-%m-%d}", f"{key.last_used_at:%Y-%m-%d %H:%M}" if key.last_used_at else "never"
-        table.add_row(key.id, key.name, " ".join(key.scopes), made, used, _state(key))
-    command.out().print(table, markup=False)
+    rows = tuple(
+        (key.id, key.name, " ".join(key.scopes), f"{key.created_at:%Y-%m-%d}",
+         f"{key.last_used_at:%Y-%m-%d %H:%M}" if key.last_used_at else "never", _state(key))
+        for key in found
+    )  # fmt: skip
+    columns = ("id", "name", "scopes", "made", "last used", "state")
+    draw_table(Table(title="Keys", columns=columns, rows=rows), command.out())
 
 
 @keys_app.command("revoke")

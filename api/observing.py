@@ -18,12 +18,16 @@ from api.requests import MOST_GIVEN, GivenRequests
 from planner.errors import GpuplanError, InvalidInput
 from planner.serving.observed import Observed, Reading, holds_metrics, observe
 from planner.serving.trace import MOST_REQUESTS_PER_S, RateOf
-from planner.telemetry.files import GZIP
+from planner.telemetry.files import GZIP, shape_of
+from planner.telemetry.parquet import num_rows
 from planner.trace_file import read_rows
 from planner.types import Frozen
 
 MOST_UNPACKED_MIB = 256
 """Of a gzipped file: traces shrink to a fifth or so, and what shrinks far more is no trace."""
+
+MOST_ROWS = 10_000_000
+"""Of a Parquet file, in which millions of like rows take next to no room: what so many MiB of CSV hold."""
 
 
 class WorkloadFile(Frozen):
@@ -61,6 +65,7 @@ def seen_in(content: bytes, file: WorkloadFile) -> str:
         path = Path(directory) / file.name
         path.write_bytes(_unpacked(content, file.name))
         try:
+            _refuse_too_many_rows(path)
             observed = observe([path], reading)
             requests = _requests(path) if file.requests else None
         except GpuplanError as error:  # which names the file, and nobody knows ours
@@ -83,6 +88,11 @@ def _unpacked(content: bytes, name: str) -> bytes:
     if unpacked.startswith(GZIP):
         raise InvalidInput("is gzipped twice", field=name, fix="unpack it once")
     return unpacked
+
+
+def _refuse_too_many_rows(path: Path) -> None:
+    if shape_of(path) == "parquet" and (rows := num_rows(path)) > MOST_ROWS:
+        raise InvalidInput(f"has {rows:,} rows, at most {MOST_ROWS:,} are read", field=path.name, fix="give less of it")
 
 
 def _requests(path: Path) -> GivenRequests | None:

@@ -139,8 +139,9 @@ def _store(database: str | None) -> Iterator[Finding]:
     except StoreError as error:
         yield Finding(name="store", state="fail", detail=error.detail, fix=error.fix or "")
     else:
-        held = {name: len(getattr(facts, name)) for name in ("measurements", "prices", "models", "gpus")}
-        listed = ", ".join(f"{count:,} {name}" for name, count in held.items())
+        held = {"serving measurements": facts.measurements, "prices": facts.prices, "models": facts.models,
+                "GPU types": facts.gpus}  # fmt: skip
+        listed = ", ".join(f"{len(kept):,} {name}" for name, kept in held.items())
         yield Finding(name="store", state="ok", detail=f"{shown(engine.url)}, may be written; {listed}")
     yield from _ages(facts, dt.datetime.now(dt.UTC).date())
     if engine.dialect.name == "sqlite" and engine.url.database:

@@ -198,12 +198,17 @@ def _line(path: Path, record: int) -> int:
     """The line on which a request starts, which blank lines and line breaks in quotes move. Requests count from 0."""
     with _text(path) as file:
         rows = csv.reader(file, skipinitialspace=True)
-        next(rows)
-        start = rows.line_num + 1
-        for row in rows:
-            if len(row) > 1 or "".join(row).strip():
-                if record == 0:
-                    return start
-                record -= 1
+        start = 1
+        try:
+            next(rows)
             start = rows.line_num + 1
+            for row in rows:
+                if len(row) > 1 or "".join(row).strip():
+                    if record == 0:
+                        return start
+                    record -= 1
+                start = rows.line_num + 1
+        except csv.Error as error:
+            raise InvalidInput(f"is not a well-formed CSV: {error}", field=f"{path}:{start}",
+                               fix="give every row all columns of the header") from None  # fmt: skip
     raise ValueError(f"{path} has no such request")

@@ -86,7 +86,7 @@ def _balance(layers: list[int], placements: dict[str, Document]) -> None:
         x=alt.X("layer:O", axis=alt.Axis(labelOverlap=True, labelAngle=0)),
         y=alt.Y("balancedness:Q", title="balancedness (1: even)", scale=alt.Scale(zero=False)),
         color=alt.Color("placement:N", scale=charts.colours(names), legend=legend),
-        strokeDash=alt.StrokeDash("placement:N", legend=legend), shape=alt.Shape("placement:N", legend=legend),
+        strokeDash=alt.StrokeDash("placement:N", legend=None), shape=alt.Shape("placement:N", legend=legend),
         tooltip=["layer:O", "placement:N", alt.Tooltip("balancedness:Q", format=".4f")],
     ).properties(height=charts.HEIGHT_PX)  # fmt: skip
     worst = min(placements["plan"]["balancedness"])

@@ -26,7 +26,8 @@ def show(report: Document) -> None:
     """The decision, its reasons, the day, and what changes."""
     decision = report["decision"]
     st.markdown(f"### {plain(report['service'])} on {plain(report['date'])}: {plain(decision.replace('_', ' '))}")
-    st.markdown(f"Decided: {DECISIONS.get(decision, plain(decision))}. {sentence(report['reason'])}")
+    meaning, reason = DECISIONS.get(decision, plain(decision)), report["reason"]
+    st.markdown(f"Decided: {meaning}." if reason == meaning else f"Decided: {meaning}. {sentence(reason)}")
     _why_not(report)
     for warning in report["warnings"]:
         st.markdown(f":material/warning: {sentence(warning)}")

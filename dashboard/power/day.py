@@ -27,14 +27,14 @@ def show(plan: Document) -> None:
         for name, which in (("utilisation", "with capping"), ("uncapped_utilisation", "uncapped"))
     ]  # fmt: skip
     order = ["with capping", "uncapped"]
-    legend = alt.Legend(orient="bottom", title=None)
+    legend = alt.Legend(orient="bottom", title=None, columns=1)
     lines = alt.Chart(pd.DataFrame(rows)).mark_line(strokeWidth=1.5).encode(
         x=alt.X("hour:Q", title="hour of the worst simulated day", scale=alt.Scale(domain=[0, 24])),
         y=alt.Y("power:Q", title="row power, share of the budget", axis=alt.Axis(format="%"),
                 scale=alt.Scale(zero=False)),
         color=alt.Color("which:N", sort=order, legend=legend,
-                        scale=alt.Scale(domain=order, range=[charts.COLOURS[0], charts.COLOURS[7]])),
-        strokeDash=alt.StrokeDash("which:N", sort=order, legend=legend),
+                        scale=alt.Scale(domain=order, range=[charts.COLOURS[0], "gray"])),
+        strokeDash=alt.StrokeDash("which:N", sort=order, legend=None),
         tooltip=[alt.Tooltip("hour:Q", format=".2f"), "which:N", alt.Tooltip("power:Q", format=".1%"), "step:O"],
     )  # fmt: skip
     layers: list[alt.Chart | charts.Layers] = [lines]

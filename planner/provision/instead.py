@@ -37,7 +37,7 @@ def instead_of(plan: Applicable, units: Iterable[UnitState], engine: Engine, opt
         if not lacking:
             return None
         found, short = next_best(plan, lacking, engine, options), list(map(str, lacking))
-    return Instead(found, f"Short: {'; '.join(short)}. The next best plan {_means(found)} instead of {_means(plan)}.")
+    return Instead(found, f"Short: {'; '.join(short)}. The next best plan {_means(found)}; this one {_means(plan)}.")
 
 
 def _means(plan: Applicable) -> str:

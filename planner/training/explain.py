@@ -40,7 +40,7 @@ def _sentences(plan: TrainingPlan, complete: bool) -> Iterator[str]:
     if best.origin != "measured":
         yield f"Step times are {best.origin}: 90% lie within a factor of {1 + best.step_error:.2f}."
     if not complete:
-        yield "The time limit came before all numbers of nodes were tried; --time-limit gives it more."
+        yield "The time limit came before all numbers of nodes were tried: a longer one tries them."
 
 
 def _rivals(plan: TrainingPlan, best: Configuration) -> Iterator[str]:

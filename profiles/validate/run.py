@@ -163,14 +163,14 @@ def _notes(part: Part[M], hold_out: str | None, planned: Sequence[Fold], in_stor
     if in_store:
         yield (
             f"{counted(in_store, 'row')} of the file are in the store: there the error is that of the fit. "
-            "--hold-out says how wrong new rows would be."
+            "Leaving rows out says how wrong new ones would be."
         )
     if hold_out and part.started_from:
         yield part.started_from
     if hold_out == RANDOM:
         yield (
             "Random folds keep copies of a row together, but leave its near neighbours to learn from: expect larger "
-            f"errors for what is new (--hold-out {', '.join(part.splits)})."
+            f"errors for what is new (leave out whole groups: {', '.join(part.splits)})."
         )
     empty = [fold.name for fold in planned if hold_out and not part.stored(fold.facts)]
     if empty:

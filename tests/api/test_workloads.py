@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import tempfile
 from collections.abc import Callable, Iterator
@@ -14,7 +15,7 @@ from starlette.testclient import TestClient
 
 from api.app import create_app
 from api.examples import SPECS
-from api.observing import MOST_UNPACKED_MIB, WorkloadFile
+from api.observing import MOST_ROWS, MOST_UNPACKED_MIB, WorkloadFile
 from planner.serving.observed import Reading, observe
 from planner.settings import Settings
 from tests.api.conftest import LOOPBACK
@@ -126,6 +127,19 @@ def test_what_cannot_be_read_is_refused_in_words(reader: TestClient, case: str) 
     assert answer.json()["field"] == field
     assert detail in answer.json()["detail"]
     assert tempfile.gettempdir() not in answer.text
+
+
+def test_more_rows_than_are_read_are_refused_before_reading(reader: TestClient) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    import pyarrow as pa
+
+    none = np.zeros(MOST_ROWS + 1, dtype=np.int8)
+    packed = io.BytesIO()
+    parquet.write_table(pa.table({"time": none, "input_tokens": none, "output_tokens": none}), packed)
+    assert len(packed.getvalue()) < 2**20
+    answer = read(reader, packed.getvalue(), name="t.parquet")
+    assert (answer.status_code, answer.json()["field"]) == (422, "t.parquet")
+    assert "10,000,001 rows" in answer.json()["detail"]
 
 
 def test_too_large_is_refused_with_the_limit(reader: TestClient) -> None:

@@ -100,7 +100,8 @@ def test_money_fleet_and_decision_are_those_of_the_service(open_page: OpenPage, 
     assert row[4] == "2026-03-01: first plan"
     kinds = {one["instance_type"] for hour in decided["hours"] for one in hour["fleet"]}
     assert any(kind in row[1] for kind in kinds)
-    assert "Nothing ran before" in words(page)
+    assert "Decided: nothing ran before." in words(page)
+    assert "Nothing ran before" not in words(page)  # the reason says no more than that
     money = {row[0]: row[1] for row in table(page, f"money of {NAME}")[1:]}
     assert money["one plan for the busiest hour"] == f"${decided['usd_static_peak']:,.0f}"
 

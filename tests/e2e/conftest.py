@@ -44,9 +44,13 @@ def run_gpuplan(*words: str, folder: Path, **environment: str) -> subprocess.Pop
 
 def announced(process: subprocess.Popen[str]) -> dict[str, Any]:
     """What a process started with ``--json`` says of itself."""
-    assert process.stdout is not None
-    document: dict[str, Any] = json.loads("".join(iter(process.stdout.readline, "}\n")) + "}")
-    return document
+    text = ""
+    for line in process.stdout or ():
+        text += line
+        if line == "}\n":
+            document: dict[str, Any] = json.loads(text)
+            return document
+    raise AssertionError(f"it ended with exit code {process.wait()}: {text}")
 
 
 @contextmanager

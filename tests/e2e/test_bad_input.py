@@ -20,7 +20,6 @@ BAD_FILES = {
 """Content by name, and what the page says of it."""
 
 NONSENSE = {
-    "": "part=zzz&service=%00&night=never",
     "serving": "rate=-5&view=Nowhere&plan=%2e%2e%2fetc&replay_of=zzz&simulation=1.2&percentile=p101&gpus=%3Cscript%3E",
     "experts": "experts_view=zzz&plan=nothing&experts_target=%F0%9F%92%A9",
     "training": "look=zzz&plan=%27%3B--&row=-1",

@@ -1,24 +1,80 @@
-"""Every page in a real browser: wide and narrow, light and dark, for everybody."""
+"""Every page and tab in a real browser: wide and narrow, light and dark, for everybody."""
 
 from __future__ import annotations
 
+from typing import Any
+
+import httpx
 import pytest
 
-from tests.e2e.conftest import OpenPage
+from tests.e2e.conftest import WIDTHS_PX, OpenPage, drawn, open_tab
 
 PAGES = ("", "serving", "experts", "training", "power", "profiles", "history")
 LOOKS = (("desk", "light"), ("phone", "dark"))
 
+TABS = {
+    "serving": ("Savings", "Sizes", "Curves", "Limits", "Simulate", "Keep"),
+    "experts": ("Choices", "Workloads", "Moves", "Keep"),
+    "training": ("Time and money", "Memory", "Step", "Schedule", "Links", "Failures and nodes"),
+    "profiles": ("Predictions", "Catalogue", "Import"),
+}
+"""Those that are not open at first, by page."""
+
+TABS_OF_A_PLAN = ("Check", "Spec", "Files", "Compare")
+
 STANDARDS = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa")
+
+
+def check(page: Any) -> None:
+    """It is as wide as the window, also a narrow one, without errors, and axe finds nothing that shuts people out."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+    assert page.locator("[data-testid=stException], [data-testid=stAlertContentError]").count() == 0
+    wider_than_window = "document.scrollingElement.scrollWidth - window.innerWidth"
+    assert page.evaluate(wider_than_window) <= 0
+    found = axe.Axe().run(page, options={"runOnly": list(STANDARDS)}).response["violations"]
+    assert not [(v["id"], [node["html"][:200] for node in v["nodes"][:3]]) for v in found]
 
 
 @pytest.mark.parametrize(("width", "scheme"), LOOKS)
 @pytest.mark.parametrize("page", PAGES)
 def test_page_fits_and_shuts_nobody_out(open_page: OpenPage, page: str, width: str, scheme: str) -> None:
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright")
-    shown = open_page(page, width, scheme)
-    assert shown.locator("[data-testid=stException], [data-testid=stAlertContentError]").count() == 0
-    wider_than_window = "document.scrollingElement.scrollWidth - window.innerWidth"
-    assert shown.evaluate(wider_than_window) <= 0
-    found = axe.Axe().run(shown, options={"runOnly": list(STANDARDS)}).response["violations"]
-    assert not [(v["id"], [node["html"][:200] for node in v["nodes"][:3]]) for v in found]
+    check(open_page(page, width, scheme))
+
+
+@pytest.mark.parametrize("page", TABS)
+def test_every_tab(open_page: OpenPage, page: str) -> None:
+    shown = open_page(page, "phone", "dark")
+    for name in TABS[page]:
+        open_tab(shown, name)
+        check(shown)
+
+
+def test_every_tab_of_a_saved_plan(open_page: OpenPage, addresses: dict[str, Any]) -> None:
+    plan_id = saved(addresses["api"], "experts")
+    shown = open_page(f"history?plan={plan_id}", "phone", "dark")
+    for name in TABS_OF_A_PLAN:
+        open_tab(shown, name)
+        check(shown)
+
+
+def test_what_opens_on_a_page(open_page: OpenPage) -> None:
+    shown = open_page("serving")
+    for name in ("Data", "Service"):
+        shown.get_by_role("button", name=name, exact=True).first.click()
+        shown.get_by_test_id("stPopoverBody").wait_for()
+        check(shown)
+        shown.keyboard.press("Escape")
+    for part in shown.get_by_test_id("stExpander").locator("summary").all():
+        if part.evaluate("one => !one.parentElement.open"):
+            part.click()
+    drawn(shown)
+    check(shown)
+    shown.set_viewport_size({"width": WIDTHS_PX["phone"], "height": 900})
+    check(shown)
+
+
+def saved(api: str, kind: str) -> str:
+    """The plan of an example."""
+    spec = httpx.get(f"{api}/v1/planners/{kind}").json()["example"]
+    made = httpx.post(f"{api}/v1/plans", json={"kind": kind, "spec": spec}, headers={"Prefer": "wait=60"}, timeout=70)
+    return str(made.raise_for_status().json()["id"])

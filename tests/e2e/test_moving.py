@@ -17,7 +17,7 @@ MOST_TABS = 60
 
 def test_the_rate_by_keyboard_alone(open_page: OpenPage) -> None:
     page = open_page("serving")
-    rate, cost = page.get_by_label("Requests/s, exactly"), metric(page, "Cost").inner_text()
+    rate, cost = page.get_by_label("Requests/s, exactly", exact=True), metric(page, "Cost").inner_text()
     unfocused = rate.locator("xpath=..").screenshot()
     for _ in range(MOST_TABS):
         page.keyboard.press("Tab")
@@ -34,8 +34,8 @@ def test_a_plan_that_is_overtaken_is_cancelled(open_page: OpenPage, addresses: d
     page, api = open_page("training"), addresses["api"]
     known = [job["id"] for job in jobs_of(api)]
     for tokens in ("17", "18"):
-        page.get_by_label("Tokens (billions)").fill(tokens)
-        page.get_by_label("Tokens (billions)").press("Enter")
+        page.get_by_label("Tokens (billions)", exact=True).fill(tokens)
+        page.get_by_label("Tokens (billions)", exact=True).press("Enter")
         if tokens == "17":
             overtaken = wait_for_job(api, "running", known)
     assert wait_for_job(api, "cancelled", known) == overtaken

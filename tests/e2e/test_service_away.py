@@ -39,15 +39,15 @@ def test_page_goes_on_when_the_service_is_back(
     with running("serve", "--port", str(port), folder=tmp_path, GPUPLAN_LOG_LEVEL="warning"):
         page = open_url(f"{dashboard_url}/serving")
         cost = metric(page, "Cost").inner_text()
-    page.get_by_label("Requests/s, exactly").fill("60")
-    page.get_by_label("Requests/s, exactly").press("Enter")
+    page.get_by_label("Requests/s, exactly", exact=True).fill("60")
+    page.get_by_label("Requests/s, exactly", exact=True).press("Enter")
     expect(page.get_by_text("The service cannot be reached.")).to_be_visible()
     expect(page.get_by_text("gpuplan serve")).to_be_visible()
 
     with running("serve", "--port", str(port), folder=tmp_path, GPUPLAN_LOG_LEVEL="warning"):
         expect(metric(page, "Cost")).not_to_have_text(cost)
         expect(page.get_by_text("The service cannot be reached.")).to_have_count(0)
-        expect(page.get_by_label("Requests/s, exactly")).to_have_value("60")
+        expect(page.get_by_label("Requests/s, exactly", exact=True)).to_have_value("60")
 
 
 def test_worker_killed_during_a_plan(dashboard_url: str, open_url: OpenPage, port: int, tmp_path: Path) -> None:

@@ -16,8 +16,8 @@ SAVING, START_UP = "Least saving ($ over the horizon)", "Start-up (s)"
 
 
 def change(page: Any, label: str, value: str) -> None:
-    page.get_by_label(label).fill(value)
-    page.get_by_label(label).press("Tab")
+    page.get_by_label(label, exact=True).fill(value)
+    page.get_by_label(label, exact=True).press("Tab")
     page.get_by_role("button", name="Save the terms").click()
 
 
@@ -26,8 +26,8 @@ def test_second_tab_is_told(open_page: OpenPage, addresses: dict[str, Any]) -> N
     spec = httpx.get(f"{addresses['api']}/v1/planners/serving").json()["example"]
     httpx.put(service, json={"name": "shared", "spec": spec}).raise_for_status()
     first, second = (open_page("?service=shared&part=Terms") for _ in range(2))
-    expect(first.get_by_label(SAVING)).to_be_visible()
-    expect(second.get_by_label(SAVING)).to_be_visible()
+    expect(first.get_by_label(SAVING, exact=True)).to_be_visible()
+    expect(second.get_by_label(SAVING, exact=True)).to_be_visible()
 
     change(first, SAVING, "5")
     expect(first.get_by_text("The terms are saved")).to_be_visible()

@@ -123,7 +123,7 @@ def test_shortage_falls_back_to_another_type_and_says_so(
     limits = applied.plan.spec.limits.availability
     assert [(limit.instance_type, limit.max_instances) for limit in limits] == [(CHEAPEST, 0)]
     assert f"0 of 2 {CHEAPEST} (aws/us-east-1/on_demand)" in applied.notes[0]
-    assert "USD/h instead of" in applied.notes[0]
+    assert "USD/h; this one costs " in applied.notes[0]
     first, second = store.history(filled, "chat")
     assert (first.state, second.state, second.reason) == ("failed", "applied", applied.notes[0])
     assert status(filled, here, "chat").as_planned

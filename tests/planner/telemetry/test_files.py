@@ -136,6 +136,7 @@ BAD: dict[str, tuple[str, bytes, str]] = {
     "no text": ("a.jsonl", b'{"time": "\xff\xfe"}\n', "is not text"),
     "many digits": ("a.jsonl", b'{"time": 1' + b"0" * 5000 + b"}", "a.jsonl:1: is not JSON"),
     "a long number": ("a.csv", CSV + b"1,5,5\n2," + b"9" * 400 + b",5\n", "a.csv:3: input tokens"),
+    "a very long cell": ("a.csv", CSV + b"1,5,5\n2," + b"x" * 200_000 + b",5\n", "a.csv:3: is not a well-formed CSV"),
     "cut off": ("a.csv.gz", gzip.compress(CSV + b"1,2,3\n" * 9999, mtime=0)[:-30], "damaged gzip"),
     "flipped": ("a.csv.gz", gzip.compress(CSV + b"1,2,3\n", mtime=0)[:20] + b"\0" * 30, "damaged gzip"),
     "parquet": ("a.parquet", b"PAR1" + b"\0" * 100 + b"PAR1", "not a readable Parquet"),
@@ -162,6 +163,21 @@ def test_a_column_of_a_parquet_file_is_missing(tmp_path: Path) -> None:
     as_parquet(tmp_path / "a.parquet", when=[1] * len(REQUESTS))
     with pytest.raises(InvalidInput, match="no column for time"):
         list(read_rows(tmp_path / "a.parquet"))
+
+
+@pytest.mark.parametrize(
+    ("time", "said"),
+    [
+        (["A" * 2000] * len(REQUESTS), "time: holds a text of 2,000 bytes"),
+        ([[1]] * len(REQUESTS), "row 1: time: '[1]'"),
+    ],
+    ids=["a text that rows repeat", "a list"],
+)
+def test_a_column_of_a_parquet_file_holds_no_times(tmp_path: Path, time: Any, said: str) -> None:
+    as_parquet(tmp_path / "a.parquet", time=time)
+    with pytest.raises(InvalidInput) as error:
+        list(read_rows(tmp_path / "a.parquet"))
+    assert said in str(error.value)
 
 
 def test_a_zip_of_many_zeros_is_read_piece_by_piece(tmp_path: Path) -> None:
