@@ -12,7 +12,7 @@ import streamlit as st
 from dashboard import tables
 from dashboard.tables import Row
 
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#8C8C00", "#555555")
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#8C8C00", "#808080")
 """Okabe and Ito (2008), without their black and yellow, which vanish on dark and light pages."""
 
 LIMIT_COLOUR = "#D55E00"

@@ -6,11 +6,15 @@ with requests that fail.
 
 from __future__ import annotations
 
-from starlette.responses import Response
+from starlette.datastructures import URL
+from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _OTHERS = ("/static/", "/_stcore/", "/media/", "/component/", "/app/")
 """What Streamlit serves beside the document."""
+
+_FIRST_PAGE = "/overview"
+"""What people write by analogy; Streamlit has the first page at the root alone."""
 
 _CHANGES = (
     (b"<head>", b"<head><script>window.__streamlit = {BACKEND_BASE_URL: location.origin}</script>"),
@@ -26,6 +30,9 @@ class OwnDocument:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
+        if scope["type"] == "http" and scope["path"] == _FIRST_PAGE:
+            await RedirectResponse(URL(scope=scope).replace(path="/"))(scope, receive, send)
+            return
         if scope["type"] != "http" or scope["method"] != "GET" or scope["path"].startswith(_OTHERS):
             await self.app(scope, receive, send)
             return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections import OrderedDict
 
 import streamlit as st
@@ -13,6 +14,10 @@ from dashboard.words import plain
 
 MOST_KEPT = 64
 """Answers that a session keeps: going back and forth on a slider asks nobody again."""
+
+
+WAITS_LONG_S = 10.0
+"""Until a page that waits for a worker says what may be wrong, and how to stop waiting."""
 
 
 def plan(client: Client, kind: str, spec: Document, time_limit_s: float = 10.0) -> Document:
@@ -47,16 +52,23 @@ def forget() -> None:
 
 def _made(client: Client, path: str, body: Document, label: str) -> Document:
     slot = st.empty()
-    making = client.make(path, body)
+    making, start_s = client.make(path, body), time.monotonic()
     try:
         for step in making:
             if not isinstance(step, Progress):
                 return step
-            slot.progress(min(max(step.share, 0.0), 1.0), f"{label}: {plain(step.label) or 'waiting for a worker'}")
+            doing = plain(step.label) or _waiting(time.monotonic() - start_s)
+            slot.progress(min(max(step.share, 0.0), 1.0), f"{label}: {doing}")
         raise AssertionError("the client ends with an answer or an error")
     finally:
         making.close()  # cancels what still runs
         slot.empty()
+
+
+def _waiting(time_s: float) -> str:
+    if time_s < WAITS_LONG_S:
+        return "waiting for a worker"
+    return "no worker has taken it yet: they are busy, or none runs. Changing anything, or another page, gives it up"
 
 
 def _digest(client: Client, path: str, body: Document) -> str:

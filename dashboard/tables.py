@@ -71,7 +71,7 @@ def as_csv(rows: Sequence[Row]) -> str:
     """Rows as CSV, in UTF-8. Texts that a spreadsheet would run as formulas are quoted."""
     out = io.StringIO()
     if rows:
-        writer = csv.writer(out, lineterminator="\n")
+        writer = csv.writer(out)  # ends lines as RFC 4180 has it, and so quotes both characters of that
         writer.writerow(rows[0])
         writer.writerows([_harmless(value) for value in row.values()] for row in rows)
     return out.getvalue()
@@ -82,7 +82,7 @@ def _pager(name: str) -> str:
 
 
 def _harmless(value: Any) -> Any:
-    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
+    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r", "\n") else value
 
 
 def _html(rows: Sequence[Row], name: str, about: Mapping[str, str]) -> str:

@@ -168,7 +168,8 @@ def _is_number(value: Any) -> bool:
 def _reasons(old: Mapping[str, Any], new: Mapping[str, Any], spec: tuple[Change, ...]) -> Iterator[str]:
     if spec:
         yield f"what is asked changed: {', '.join(change.path for change in spec[:5])}{' …' if len(spec) > 5 else ''}"
-    if old.get("profile_digest") != new.get("profile_digest"):
+    before, after = old.get("profile_digest"), new.get("profile_digest")
+    if before and after and before != after:  # a night's fleet has no digest of its own
         yield "profiles or prices changed"
     said = set(old.get("explanation", ()))
     yield from (text for text in new.get("explanation", ()) if text not in said)

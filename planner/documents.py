@@ -19,6 +19,9 @@ from profiles.errors import closest
 MOST_BYTES = 64 * 2**20
 MOST_NAMES = 1000
 """Looked at in a folder, for one like a name that is not there."""
+MOST_DEPTH = 100
+"""Of lists and mappings inside each other; specs have some ten."""
+
 T = TypeVar("T", bound=BaseModel)
 
 _IN_OUR_WORDS = {
@@ -122,8 +125,13 @@ def _parse_yaml(text: str, source: str) -> Any:
             return super().construct_mapping(node, deep=deep)
 
     try:
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=Loader)):
-            raise InvalidInput("uses YAML aliases (*name)", field=source, fix="write the values out")
+        depth = 0
+        for event in yaml.parse(text, Loader=Loader):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > MOST_DEPTH:  # libyaml would end the process, without an error to catch
+                raise InvalidInput("is nested too deeply", field=source)
+            if isinstance(event, yaml.AliasEvent):
+                raise InvalidInput("uses YAML aliases (*name)", field=source, fix="write the values out")
         return yaml.load(text, Loader=Loader)  # noqa: S506  # a safe loader
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)

@@ -81,7 +81,7 @@ def _balance(layers: list[int], placements: dict[str, Document]) -> None:
         for layer, balance in zip(layers, placements[name]["balancedness"], strict=True)
     ]  # fmt: skip
     names = [NAMES[name] for name in NAMES if name in placements]
-    legend = alt.Legend(orient="bottom", title=None)
+    legend = alt.Legend(orient="bottom", title=None, symbolStrokeWidth=0)
     chart = alt.Chart(pd.DataFrame(rows)).mark_line(point=True).encode(
         x=alt.X("layer:O", axis=alt.Axis(labelOverlap=True, labelAngle=0)),
         y=alt.Y("balancedness:Q", title="balancedness (1: even)", scale=alt.Scale(zero=False)),

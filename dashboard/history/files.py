@@ -61,5 +61,6 @@ def _shown(text: str) -> None:
     lines = text.splitlines()
     if len(lines) > MOST_LINES:
         st.markdown(f"The first {MOST_LINES} of {len(lines):,} lines; the download has all.")
-    # Without a language: the colours of highlighting have too little contrast (WCAG 1.4.3).
-    st.code("\n".join(line[:MOST_COLUMNS] for line in lines[:MOST_LINES]), language=None)
+    # Without a language: the colours of highlighting have too little contrast (WCAG 1.4.3). Wrapped: no keyboard
+    # reaches what is scrolled out of sight.
+    st.code("\n".join(line[:MOST_COLUMNS] for line in lines[:MOST_LINES]), language=None, wrap_lines=True)

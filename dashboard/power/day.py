@@ -11,7 +11,7 @@ import streamlit as st
 from dashboard import charts, states
 from dashboard.client import Document
 
-CAPPED_COLOURS = ("#E69F00", "#D55E00", "#CC79A7", "#8C8C00", "#009E73", "#56B4E9", "#0072B2", "#555555")
+CAPPED_COLOURS = ("#E69F00", "#D55E00", "#CC79A7", "#8C8C00", "#009E73", "#56B4E9", "#0072B2", "#808080")
 """Of the steps of a policy, the lowest first; each span is labelled too."""
 
 
@@ -33,7 +33,7 @@ def show(plan: Document) -> None:
         y=alt.Y("power:Q", title="row power, share of the budget", axis=alt.Axis(format="%"),
                 scale=alt.Scale(zero=False)),
         color=alt.Color("which:N", sort=order, legend=legend,
-                        scale=alt.Scale(domain=order, range=[charts.COLOURS[0], "gray"])),
+                        scale=alt.Scale(domain=order, range=[charts.COLOURS[0], charts.COLOURS[7]])),
         strokeDash=alt.StrokeDash("which:N", sort=order, legend=None),
         tooltip=[alt.Tooltip("hour:Q", format=".2f"), "which:N", alt.Tooltip("power:Q", format=".1%"), "step:O"],
     )  # fmt: skip

@@ -28,7 +28,7 @@ def show(client: Client, plan: Document) -> None:
                      query_params={"plan": plan["id"]})  # fmt: skip
     st.markdown("History has its check, and its files for Kubernetes, SkyPilot and others.")
     with st.expander("Spec", icon=":material/description:"):
-        st.code(as_yaml(spec), language="yaml")
+        st.code(as_yaml(spec), language=None, wrap_lines=True)
     st.subheader("Plan it every night")
     _nightly(client, plan, spec)
 

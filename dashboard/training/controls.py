@@ -72,7 +72,8 @@ def _groups(client: Client, asked: Document, now: Settings) -> None:
         with columns[2 * i % 4]:
             now[gpu] = _one_of(f"GPU type{of}", {*gpus, now[gpu]}, now[gpu], gpu)
         most = now[nodes] if settings.is_measured(asked) else max(settings.MOST_NODES, now[nodes])
-        about = " Links were measured for these nodes; of fewer, the first ones." if settings.is_measured(asked) else ""
+        about = " Links were measured for these nodes; of fewer, the first ones. For more: a spec without gb_per_s."
+        about = about if settings.is_measured(asked) else ""
         now[nodes] = columns[(2 * i + 1) % 4].number_input(
             f"Nodes{of}", 1, most, now[nodes], key=nodes, bind="query-params",
             help=f"with {group.get('gpus_per_node', 8)} GPUs each.{about}",

@@ -83,6 +83,10 @@ _NUMBERS = (
 """Of a control: its name, the field of the spec, and what one of it is there."""
 
 
+_OF_GPU = ("usd_per_gpu_hour", "within_gb_per_s")
+"""What a group may give of its GPU type. Another type has its own price and links, if anybody knows them."""
+
+
 def _cluster(cluster: Document, new: Settings) -> Document:
     """Groups with other GPUs or numbers of nodes; of fewer nodes the first ones stay, with their links and names."""
     groups: list[Document] = []
@@ -91,6 +95,8 @@ def _cluster(cluster: Document, new: Settings) -> Document:
     for i, group in enumerate(cluster["groups"]):
         nodes = new.get(f"nodes_{i}", group["nodes"])
         other = {**group, "gpu": new.get(f"train_gpu_{i}", group["gpu"]), "nodes": nodes}
+        if other["gpu"] != group["gpu"]:
+            other |= dict.fromkeys(_OF_GPU)
         if group.get("hosts"):
             other["hosts"] = list(group["hosts"][:nodes]) if nodes <= group["nodes"] else []
         groups.append(other)

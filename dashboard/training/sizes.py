@@ -30,19 +30,24 @@ def elastic(advice: list[Document]) -> list[Row]:
     return [_row(one) for one in advice]
 
 
-ABOUT = {"nodes": "that there would be", "switch": "to write, reshard and read a checkpoint, and to restart"}
+ABOUT = {
+    "nodes": "that there would be",
+    "links": "typical: nobody measured those of more nodes",
+    "switch": "to write, reshard and read a checkpoint, and to restart",
+}
 
 
 def _row(one: Document) -> Row:
     c = one["configuration"]
     switch = Cell(f"{one['switch_s'] / 60:.3g} min", "from the storage's speed and the restart that the spec gives")
     if c is None:
-        return {"nodes": one["num_nodes"], "configuration": one["why_not"], "step": None, "days": None, "USD": None,
-                "kWh": None, "switch": switch}  # fmt: skip
+        return {"nodes": one["num_nodes"], "links": None, "configuration": one["why_not"], "step": None, "days": None,
+                "USD": None, "kWh": None, "switch": switch}  # fmt: skip
     links = "; links nobody measured, taken as typical" if one["on_typical_links"] else ""
     fewer = f"; uses {c['num_nodes']} of the nodes" if c["num_nodes"] != one["num_nodes"] else ""
     return {
         "nodes": one["num_nodes"],
+        "links": "typical" if one["on_typical_links"] else "as given",
         "configuration": Cell(words.degrees(c), f"{c['framework']}, {c['num_gpus']:,} GPUs{fewer}{links}"),
         "step": Cell(figures.milliseconds(c["step_ms"]), words.by_step(c, f"time of one step{links}")),
         "days": Cell(f"{c['days_to_train']:,.4g}", words.by_step(c, "days to train")),

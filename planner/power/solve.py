@@ -39,7 +39,7 @@ ENOUGH = Effort()
 ENDS: tuple[End, ...] = ("low", "middle", "high")
 
 CAPPING = (
-    "what caps do to power and speed is a model, not measured: see profiles/performance/capping.py",
+    "what caps do to power and speed is a model, not measured: docs/maths/prediction.md has it",
     "weeks are drawn from the recorded or modelled seconds in blocks, independent of one another",
     "brakes beyond the weeks simulated: extreme-value tail of each week's highest power, bootstrapped",
 )
@@ -235,7 +235,7 @@ def _cut(left_out: list[str]) -> tuple[str, ...]:
     """What the time limit cost, if anything."""
     if not left_out:
         return ()
-    return (f"the time limit came first; less or none of: {', '.join(left_out)} (--time-limit gives more)",)
+    return (f"the time limit came first; less or none of: {', '.join(left_out)} (a longer one gives more)",)
 
 
 def _explanation(question: Question, answer: Answer, best: Judged) -> tuple[str, ...]:

@@ -161,6 +161,7 @@ def _on_fastest_links(search: Search, kinds: Sequence[Site]) -> Search:
     ideal = Search(search.spec, search.shape, search.performance, search.clock)
     for site in _sites_to_try(kinds, search):
         ideal.add(with_fastest_links(site, fastest))
-        if ideal.out_of_time():
+        if search.out_of_time():
+            ideal.complete = False
             break
     return ideal

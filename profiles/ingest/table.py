@@ -18,6 +18,10 @@ FASTEST_MS = {"ttft_ms": 1.0, "tpot_ms": 0.5, "itl_p50_ms": 0.1}
 """Below these a time must be in another unit: no engine answers within 1 ms or gives one user 2000 tokens/s."""
 
 
+MOST_COLUMNS = 1000
+"""Of a table: the widest that we know has 60."""
+
+
 class Skip(Exception):
     """Raised for a row that is knowingly left out; the text says why and is counted in the notes."""
 
@@ -209,6 +213,11 @@ def _refuse_json(text: TextIO, path: Path, reference: str) -> None:
 def _check_header(
     header: tuple[str, ...], required: tuple[str, ...], allowed: tuple[str, ...], path: Path, reference: str
 ) -> None:
+    if len(header) > MOST_COLUMNS:
+        raise InvalidInput(
+            f"has {len(header):,} columns, at most {MOST_COLUMNS:,} are read", field=f"{path.name}:1",
+            fix="keep those that the format has",
+        )  # fmt: skip
     repeated = [name for name in dict.fromkeys(header) if header.count(name) > 1]
     if repeated:
         raise WrongHeader(f"names {listed(repeated)} twice", field=f"{path.name}:1", fix="rename one", header=header)

@@ -42,6 +42,7 @@ def test_events_tell_how_far_a_job_is_until_it_ends(client: TestClient, service_
     def work() -> None:
         claim = queue.claim(service_store, "test")
         assert claim is not None
+        time.sleep(1)  # until somebody listens, on a busy machine too
         for share in (0.25, 0.5):
             time.sleep(0.2)
             queue.beat(service_store, claim, share, f"at {share}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import zipfile
 from typing import Any
 
 import httpx
@@ -64,10 +65,29 @@ def test_settings_round_trip() -> None:
     assert settings.read(changed) == {**now, "gpus": 4, "groups": 2, "place_for": "time"}
 
 
+@pytest.mark.parametrize("max_moves", [0, 3, None])
+def test_the_number_of_moves_is_kept_as_it_is(max_moves: int | None) -> None:
+    current = {"physical_to_logical_map": [[0, 1, 2, 3, 0, 1]] * 2}
+    spec = {**SPEC, "current": current, "max_moves": max_moves}
+    assert settings.written(spec, settings.read(spec), current) == spec
+    assert settings.written(spec, {**settings.read(spec), "groups": 2}, current)["max_moves"] == max_moves
+
+
 def packed(**arrays: Any) -> bytes:
     out = io.BytesIO()
     np.savez_compressed(out, **arrays)
     return out.getvalue()
+
+
+def zipped(name: str, content: bytes) -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        archive.writestr(name, content)
+    return out.getvalue()
+
+
+def damaged(content: bytes, at: int) -> bytes:
+    return content[:at] + bytes([content[at] ^ 0xFF]) + content[at + 1 :]
 
 
 def as_npy(array: Any) -> bytes:
@@ -100,6 +120,15 @@ def test_recordings_are_read(name: str, content: bytes) -> None:
     ("a.npz", packed(load=np.array(COUNTS)), "no array called"),
     ("a.npz", packed(counts=np.zeros((3000, 3000))), "unpacks to"),
     ("a.npy", as_npy(np.array([[1.0, np.nan]])), "not negative"),
+    ("a.npy", as_npy(np.full((2, 3), 1e300)), "more than any recording"),
+    ("a.npy", as_npy(np.full((4, 2, 3), 2**62)), "more than any recording"),
+    ("a.npy", as_npy(np.zeros((1, 1))).replace(b"(1, 1), }" + b" " * 26, b"(1000000000000, 1000), }" + b" " * 11),
+     "numpy can read"),
+    ("a.json", b"[[" + b"9" * 5000 + b"]]", "digits"),
+    ("a.json", b"[[" + b"9" * 400 + b"]]", "equally many experts"),
+    ("a.npz", zipped("counts.npy", b"no array"), "numpy can read"),
+    ("a.npz", packed(counts=np.arange(600).reshape(20, 30))[:-300], "numpy can read"),
+    ("a.npz", damaged(packed(counts=np.arange(600).reshape(20, 30)), at=80), "numpy can read"),
 ])  # fmt: skip
 def test_bad_recordings_are_told_in_words(name: str, content: bytes, says: str) -> None:
     with pytest.raises(BadFile) as told:

@@ -75,6 +75,24 @@ def test_settings_round_trip() -> None:
     assert settings.read(settings.written(SPEC, new)) == new
 
 
+@pytest.mark.parametrize("budget_kw", [1e-5, 5e6])
+def test_a_budget_beyond_the_usual_is_shown_as_it_is(budget_kw: float) -> None:
+    def script() -> None:
+        import streamlit as st
+
+        from dashboard.power import controls
+        from dashboard.start import Start
+
+        st.session_state["spec"] = controls.show(Start(st.session_state["spec"]))
+
+    spec = {**SPEC, "row": {**SPEC["row"], "budget_w": 1000 * budget_kw, "budget_servers": None}}
+    page = AppTest.from_function(script, default_timeout=60)
+    page.session_state["spec"] = spec
+    page.run()
+    assert not page.exception
+    assert page.session_state["spec"] == spec
+
+
 def test_capped_spans_by_hand() -> None:
     trace = [{"second": 60 * i, "step": step} for i, step in enumerate([0, 1, 1, 0, 2])]
     hour = 3600

@@ -10,6 +10,7 @@ import pytest
 import yaml
 from streamlit.testing.v1 import AppTest
 
+from dashboard.words import plain
 from tests.dashboard.conftest import OpenPage
 
 Document = dict[str, Any]
@@ -88,7 +89,7 @@ def test_nonsense_in_the_address_is_told_and_left_out(open_page: OpenPage, small
     )
     assert not page.exception
     assert shown(page) == shown(open_page("serving", plan=small["id"]))
-    assert "rate=many" in page.info[0].value
+    assert plain("rate=many") in page.info[0].value
 
 
 def test_an_infeasible_what_if_says_why(open_page: OpenPage, small: Document) -> None:

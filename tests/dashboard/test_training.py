@@ -147,6 +147,15 @@ def test_settings_are_written_where_they_belong(small: Document) -> None:
     assert settings.read(spec) | {"frameworks": []} == now
 
 
+def test_another_gpu_has_its_own_price_and_links() -> None:
+    group = {"gpu": "A100-SXM-80GB", "nodes": 2, "usd_per_gpu_hour": 1.5, "within_gb_per_s": 300.0}
+    spec = {**SMALL, "cluster": {"groups": [group]}}
+    changed = settings.written(spec, settings.read(spec) | {"train_gpu_0": "H100"})["cluster"]["groups"][0]
+    assert (changed["usd_per_gpu_hour"], changed["within_gb_per_s"]) == (None, None)
+    same = settings.written(spec, settings.read(spec) | {"nodes_0": 3})["cluster"]["groups"][0]
+    assert (same["usd_per_gpu_hour"], same["within_gb_per_s"]) == (1.5, 300.0)
+
+
 def test_fewer_nodes_keep_their_links_and_names() -> None:
     groups = [{"name": "a", "gpu": "H100", "nodes": 2, "hosts": ["x", "y"]}, {"name": "b", "gpu": "H100", "nodes": 2}]
     spec = {**SMALL, "cluster": {"groups": groups, "gb_per_s": LINKS}}

@@ -89,9 +89,7 @@ def open_url(browser: Any) -> Iterator[OpenPage]:
     errors: list[str] = []
     contexts = []
 
-    def open_it(
-        url: str, width: Literal["desk", "phone"] = "desk", scheme: Literal["light", "dark"] = "light"
-    ) -> Any:
+    def open_it(url: str, width: Literal["desk", "phone"] = "desk", scheme: Literal["light", "dark"] = "light") -> Any:
         context = browser.new_context(viewport={"width": WIDTHS_PX[width], "height": 900}, color_scheme=scheme)
         contexts.append(context)
         page = context.new_page()

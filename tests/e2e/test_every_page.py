@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.e2e.conftest import WIDTHS_PX, OpenPage, drawn, open_tab
+from tests.e2e.conftest import OpenPage, drawn, open_tab
 
 PAGES = ("", "serving", "experts", "training", "power", "profiles", "history")
 LOOKS = (("desk", "light"), ("phone", "dark"))
@@ -25,9 +25,15 @@ TABS_OF_A_PLAN = ("Check", "Spec", "Files", "Compare")
 STANDARDS = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa")
 
 
+NOTHING_FADES = "!document.getAnimations().some(one => one.effect.getComputedTiming().iterations !== Infinity)"
+"""Half-way through, colours have another contrast."""
+
+
 def check(page: Any) -> None:
     """It is as wide as the window, also a narrow one, without errors, and axe finds nothing that shuts people out."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+    page.mouse.move(0, 0)
+    page.wait_for_function(NOTHING_FADES)
     assert page.locator("[data-testid=stException], [data-testid=stAlertContentError]").count() == 0
     wider_than_window = "document.scrollingElement.scrollWidth - window.innerWidth"
     assert page.evaluate(wider_than_window) <= 0
@@ -57,19 +63,24 @@ def test_every_tab_of_a_saved_plan(open_page: OpenPage, addresses: dict[str, Any
         check(shown)
 
 
-def test_what_opens_on_a_page(open_page: OpenPage) -> None:
-    shown = open_page("serving")
-    for name in ("Data", "Service"):
-        shown.get_by_role("button", name=name, exact=True).first.click()
-        shown.get_by_test_id("stPopoverBody").wait_for()
-        check(shown)
-        shown.keyboard.press("Escape")
+@pytest.mark.parametrize(("width", "scheme"), LOOKS)
+def test_what_opens_on_a_page(open_page: OpenPage, width: str, scheme: str) -> None:
+    shown = open_page("serving", width, scheme)
+    shown.get_by_role("button", name="Data", exact=True).first.click()
+    shown.get_by_test_id("stPopoverBody").wait_for()
+    check(shown)
+    shown.keyboard.press("Escape")
     for part in shown.get_by_test_id("stExpander").locator("summary").all():
         if part.evaluate("one => !one.parentElement.open"):
             part.click()
     drawn(shown)
     check(shown)
-    shown.set_viewport_size({"width": WIDTHS_PX["phone"], "height": 900})
+
+
+def test_the_service_and_its_key(open_page: OpenPage) -> None:
+    shown = open_page("")
+    shown.get_by_role("button", name="Service", exact=True).click()
+    shown.get_by_role("textbox", name="API key").wait_for()
     check(shown)
 
 

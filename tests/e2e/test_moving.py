@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import OpenPage, drawn, jobs_of, metric, wait_for_job
+from tests.e2e.conftest import OpenPage, jobs_of, metric, wait_for_job
 
 sync_api = pytest.importorskip("playwright.sync_api")
 expect = sync_api.expect
@@ -31,14 +31,11 @@ def test_the_rate_by_keyboard_alone(open_page: OpenPage) -> None:
 
 
 def test_a_plan_that_is_overtaken_is_cancelled(open_page: OpenPage, addresses: dict[str, Any]) -> None:
-    page, api = open_page("training"), addresses["api"]
+    page, api = open_page("power?simulate_s=600"), addresses["api"]
     known = [job["id"] for job in jobs_of(api)]
-    for tokens in ("17", "18"):
-        page.get_by_label("Tokens (billions)", exact=True).fill(tokens)
-        page.get_by_label("Tokens (billions)", exact=True).press("Enter")
-        if tokens == "17":
-            overtaken = wait_for_job(api, "running", known)
+    page.get_by_role("button", name="Plan this row").click()
+    overtaken = wait_for_job(api, "running", known)
+    page.get_by_label("Budget, kW", exact=True).fill("300")
+    page.get_by_label("Budget, kW", exact=True).press("Enter")
     assert wait_for_job(api, "cancelled", known) == overtaken
-    drawn(page)
-    expect(metric(page, "Time to train")).to_be_visible()
-    assert wait_for_job(api, "done", known)
+    expect(page.get_by_text("so this page asks first")).to_be_visible()

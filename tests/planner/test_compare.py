@@ -92,6 +92,7 @@ def test_reasons_are_what_the_new_plan_says_itself() -> None:
     old = plan(explanation=["as ever"])
     new = plan(explanation=["as ever", "H200 is cheaper now"], profile_digest="e", conflicts=[{"detail": "too dear"}])
     assert compare(old, new).reasons == ("profiles or prices changed", "H200 is cheaper now", "too dear")
+    assert compare(plan(), plan(profile_digest="")).reasons == ()  # unknown is not changed
 
 
 def test_plans_of_two_kinds_have_nothing_in_common() -> None:

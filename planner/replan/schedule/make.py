@@ -62,7 +62,10 @@ def make_schedule(
             if not found.passed:
                 listing = "".join(f"\n  {v.constraint}: {v.detail}" for v in found.violations[:20])
                 raise FailedCheck(f"the schedule breaks its own constraints; this is a defect in gpuplan:{listing}")
-            return made.model_copy(update={"check": found, "solve_seconds": time.perf_counter() - started})
+            # The check of a schedule checks each of its plans, and says so in them: they are shown on their own too.
+            plans = tuple(plan.model_copy(update={"check": found}) for plan in made.plans)
+            taken = {"check": found, "plans": plans, "solve_seconds": time.perf_counter() - started}
+            return made.model_copy(update=taken)
         conflicts = conflicting_hours(hours, demand, options) if optimum.solution.outcome == "infeasible" else ()
         empty = empty.model_copy(update={"outcome": optimum.solution.outcome, "bound": optimum.solution.bound})
     made = empty.model_copy(update={"conflicts": conflicts, "notes": tuple(c.detail for c in conflicts)})

@@ -217,7 +217,7 @@ def test_workers_beside_the_server_count_with_it(store: str, tmp_path: Path) -> 
 
 def test_interrupting_ends_a_server_at_once_and_cleanly(store: str, tmp_path: Path) -> None:
     with _running(tmp_path, "serve", "--port", "0", "--workers", "0", "--database", store) as server:
-        assert httpx.get(server.said["url"] + "/healthz").status_code == 200
+        assert httpx.get(server.said["url"] + "/healthz", timeout=60).status_code == 200  # it may still be starting
         assert httpx.get(server.said["url"] + "/healthz", headers={"Host": "evil.example"}).status_code == 421
         assert server.end(signal.SIGINT) == 0
         assert "Traceback" not in server.log()
