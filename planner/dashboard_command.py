@@ -120,7 +120,11 @@ def _free_port(host: str, port: int) -> tuple[int, bool]:
 def _service(database: str | None, *, require_key: bool) -> Iterator[subprocess.Popen[str]]:
     """A service of our own, on a free port of the loopback."""
     words = ["serve", "--host", "127.0.0.1", "--port", "0", "--json", *(["--require-key"] if require_key else [])]
-    environment = {"GPUPLAN_LOG_LEVEL": "warning", "GPUPLAN_LOG_FORMAT": "text", **os.environ}
+    environment = {
+        "GPUPLAN_LOG_LEVEL": "warning", "GPUPLAN_LOG_FORMAT": "text",
+        "GPUPLAN_WORKERS": "2",  # what takes minutes, such as a row of servers, leaves one for the pages
+        **os.environ,
+    }  # fmt: skip
     if database:
         environment[command.DATABASE_VARIABLE] = database  # not on the command line: it may hold a password
     with _child(["planner.cli", *words], environment, subprocess.PIPE) as process:

@@ -274,7 +274,6 @@ def test_a_capacity_that_is_asked_again_is_the_same_and_cannot_be_changed() -> N
         first.requests_per_s[0] = 1.0
 
 
-
 @pytest.mark.parametrize("bad", [0, -1, float("nan"), float("inf")])
 def test_refuses_impossible_questions(bad: float) -> None:
     with pytest.raises(InvalidInput, match="positive"):
