@@ -64,7 +64,7 @@ class Comparison(Frozen):
 def compare(old: Mapping[str, Any], new: Mapping[str, Any]) -> Comparison:
     """What changed from ``old`` to ``new``, two plans of one kind as JSON; ``InvalidInput`` where kinds differ."""
     if old["kind"] != new["kind"]:
-        raise InvalidInput(f"plans of the {old['kind']} and the {new['kind']} planner have nothing to compare", field="plans",
+        raise InvalidInput(f"plans of {old['kind']} and {new['kind']} have nothing to compare", field="plans",
                            fix="compare plans of one kind")  # fmt: skip
     spec, more_spec = _listed(old.get("spec"), new.get("spec"))
     plan, more_plan = _listed(_without(old), _without(new))
