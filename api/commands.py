@@ -72,7 +72,7 @@ def serve(
         engine = command.open_store(database)
         open_to_loopback = run.is_loopback(listening) and not require_key
         if not open_to_loopback:
-            _refuse_without_keys(engine)
+            _refuse_without_keys(engine, "--require-key" if require_key else "--host")
         with _operating(engine, settings, metrics_host, metrics_port) as metrics_at:
             _announce(listening.getsockname(), tls is not None, open_to_loopback, metrics_at, json_output)
             run.serve(engine, settings, listening, open_to_loopback=open_to_loopback, tls=tls)
@@ -255,12 +255,12 @@ def _operating(engine: Engine, settings: Settings, metrics_host: str, metrics_po
         yield metrics_at
 
 
-def _refuse_without_keys(engine: Engine) -> None:
+def _refuse_without_keys(engine: Engine, option: str) -> None:
     from api.access import keys_store
 
     if not keys_store.any_live(engine):
         raise InvalidInput(
-            "beyond loopback everybody needs a key, and there is none", field="--host",
+            "everybody needs a key then, and there is none", field=option,
             fix="make one first: gpuplan keys create NAME --scope admin",
         )  # fmt: skip
 

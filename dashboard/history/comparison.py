@@ -87,8 +87,8 @@ def _figures(found: Document, old_unit: str, new_unit: str) -> None:
     )
     drawn.append(("Power", found["power_w"], "W", "with every replica busy, predicted"))
     drawn = [one for one in drawn if one[1] and one[1]["new"] is not None]
-    for column, (name, of, counted_in, about) in zip(st.columns(max(len(drawn), 1)), drawn, strict=False):
-        with column:
+    with figures.wall():
+        for name, of, counted_in, about in drawn:
             figures.figure(f"{name} of the second", amount(of["new"], counted_in), f"{about}; below: second − first",
                            delta=_delta(of, counted_in), delta_color="off")  # fmt: skip
 

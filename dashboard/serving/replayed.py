@@ -123,10 +123,9 @@ def _show_figures(found: Document) -> None:
         ("Mean power", figures.watts(found["mean_power_w"]),
          "All replicas and their hosts, busy and idle; – where a GPU's power is not known"),
     ]  # fmt: skip
-    for row in (about[:2], about[2:]):
-        for column, (label, value, meaning) in zip(st.columns(2), row, strict=True):
-            with column:
-                figures.figure(label, value, figures.hover(meaning, "from a replay, iteration by iteration", error))
+    with figures.wall(2):
+        for label, value, meaning in about:
+            figures.figure(label, value, figures.hover(meaning, "from a replay, iteration by iteration", error))
 
 
 def _rate(per_s: float) -> str:

@@ -137,9 +137,9 @@ def _gain(plan: Document) -> None:
         ("This mapping", "seconds", f"{gain['method']}; configuration 1"),
         ("No mapping is below", "bound_seconds", "proven for these links and this configuration"),
     )
-    for column, (label, field, meaning) in zip(st.columns(4), kinds, strict=True):
-        saved = gain[field] / gain["default_seconds"] - 1
-        with column:
+    with figures.wall(4):
+        for label, field, meaning in kinds:
+            saved = gain[field] / gain["default_seconds"] - 1
             figures.figure(
                 label, figures.milliseconds(1000 * gain[field]),
                 hover(f"{meaning}; by the links alone, nothing hidden", "from measured links", c["step_error"]),

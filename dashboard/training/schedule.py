@@ -98,8 +98,8 @@ def _figures(timeline: Document, c: Document) -> None:
             "the bubble: share of the pipeline's time, mean of all stages, beginning to end; "
             f"even stages would have {even:.1%}", c["origin"], c["step_error"])),
     )  # fmt: skip
-    for column, (label, value, meaning) in zip(st.columns(4), shown, strict=True):
-        with column:
+    with figures.wall(4):
+        for label, value, meaning in shown:
             figures.figure(label, value, meaning)
 
 

@@ -66,8 +66,8 @@ def _failures(goodput: Document) -> None:
         ("Restart", _span(goodput["restart_s"]), "after a failure, reading the checkpoint included"),
         ("Goodput", figures.percent(goodput["goodput_fraction"], 2), "share of time that trains"),
     )
-    for column, (label, value, meaning) in zip([*st.columns(3), *st.columns(3)], shown, strict=True):
-        with column:
+    with figures.wall():
+        for label, value, meaning in shown:
             figures.figure(label, value, hover(f"{meaning}; of the best configuration", "from the spec's failures"))
 
 

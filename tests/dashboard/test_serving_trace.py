@@ -13,6 +13,7 @@ from dashboard.client import Client, Refused
 from dashboard.serving import latencies, replay, replayed, trace
 from dashboard.serving.replay import Options
 from dashboard.serving.trace import FILE, Trace
+from dashboard.words import plain
 from tests.dashboard.conftest import OpenPage
 
 Document = dict[str, Any]
@@ -108,9 +109,9 @@ def test_files_that_cannot_be_read_are_refused_in_words(open_page: OpenPage) -> 
     ):
         upload(page, content, "my traffic.csv")
         assert not page.exception
-        assert words in page.error[0].value
+        assert plain(words) in page.error[0].value
         assert metric(page, "Cost") == cost
-    assert "my traffic.csv" in page.error[0].value
+    assert plain("my traffic.csv") in page.error[0].value
     upload(page, CSV.encode())
     assert not page.error
 

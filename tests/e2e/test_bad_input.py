@@ -12,9 +12,9 @@ expect = sync_api.expect
 MIB = 2**20
 BAD_FILES = {
     "empty.csv": (b"", "empty.csv is empty"),
-    "binary.csv": (bytes(range(256)) * 8, "CSV"),
-    "columns.csv": (b"colour,shape\nred,round\n", "column"),
-    "utf16.csv": ("time,input_tokens\n1,5\n".encode("utf-16"), "UTF-8"),
+    "binary.csv": (bytes(range(256)) * 8, "binary.csv: is not a text file"),
+    "columns.csv": (b"colour,shape\nred,round\n", "has no column for time"),
+    "utf16.csv": ("time,input_tokens\n1,5\n".encode("utf-16"), "give a CSV file in UTF-8"),
     "large.csv": (b"1,2,3\n" * (17 * MIB // 6), "16.0MB"),
 }
 """Content by name, and what the page says of it."""
