@@ -20,7 +20,7 @@ from profiles import db
 from profiles.db import reading, transaction
 from tests.api.jobs.conftest import TOY, Supervise, pids_of, wait_until, worker_pids
 
-NUM_JOBS = int(os.environ.get("GPUPLAN_SURVIVAL_JOBS", "2000"))
+NUM_JOBS = int(os.environ.get("GPUPLAN_SURVIVAL_JOBS", "1000"))
 """On each database; the 10,000 of the README take some three minutes."""
 NUM_KILLS = NUM_JOBS // 200
 HELD_BACK = NUM_JOBS // 10
